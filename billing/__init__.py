@@ -1,0 +1,1 @@
+"""Money: tariffs, rating, agreements, split, ledger, payments and refunds."""

@@ -1,0 +1,1 @@
+"""Operating rules: sites, piles and ports, sessions, commands, meter samples."""

@@ -1,0 +1,1 @@
+"""Connection pool, migrations, TimescaleDB, leases."""

@@ -1,0 +1,1 @@
+"""Simulated piles: battery curves, riders' batteries, fleets. Knows only the protocol."""

@@ -1,0 +1,1 @@
+"""Between MQTT and charging: link, dispatch, sample batches, command outbox, enrolment."""

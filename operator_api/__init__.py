@@ -1,0 +1,1 @@
+"""HTTP for operators, properties, sub-merchants and partners."""

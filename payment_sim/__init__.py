@@ -1,0 +1,1 @@
+"""Simulated payment rails that speak the documented wire formats with real keys."""

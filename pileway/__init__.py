@@ -1,0 +1,1 @@
+"""Composition root: settings, embedded parts, command line, processes and the demo."""

@@ -1,0 +1,1 @@
+"""The rider's mobile pages behind the QR, and their JSON API."""
