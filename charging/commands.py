@@ -1,0 +1,152 @@
+"""Commands to piles: durable rows, sent again with the same id until answered or expired.
+
+A command is created in the business transaction that wants it; the commit wakes the gateway by NOTIFY.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg import Connection
+from psycopg.rows import TupleRow, class_row
+from psycopg.types.json import Jsonb
+
+from charging.errors import PileUnknown
+
+
+class CommandKind(StrEnum):
+    """What a pile can be told; the body's fields are those of the protocol's message."""
+
+    START = "start"
+    STOP = "stop"
+
+
+class CommandState(StrEnum):
+    PENDING = "pending"
+    SENT = "sent"
+    DONE = "done"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True)
+class Command:
+    command_id: UUID
+    pile_id: str
+    session_id: UUID | None
+    kind: CommandKind
+    body: Mapping[str, Any]
+    state: CommandState
+    expires_at: datetime
+    send_count: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", CommandKind(self.kind))
+        object.__setattr__(self, "state", CommandState(self.state))
+
+
+def enqueue(
+    conn: Connection[TupleRow],
+    *,
+    pile_id: str,
+    kind: CommandKind,
+    body: Mapping[str, Any],
+    session_id: UUID | None,
+    expires_at: datetime,
+    now: datetime,
+) -> UUID:
+    """Create a command; the gateway that serves the pile hears of it at commit. Raises PileUnknown."""
+    command_id = uuid4()
+    row = conn.execute(
+        """
+        INSERT INTO command (command_id, pile_id, shard, session_id, kind, body, state, created_at, expires_at, retry_at)
+        SELECT %(command_id)s, pile_id, shard, %(session_id)s, %(kind)s, %(body)s, 'pending', %(now)s, %(expires_at)s, %(now)s
+          FROM pile WHERE pile_id = %(pile_id)s
+        RETURNING shard
+        """,
+        {
+            "command_id": command_id,
+            "pile_id": pile_id,
+            "session_id": session_id,
+            "kind": kind,
+            "body": Jsonb(dict(body)),
+            "now": now,
+            "expires_at": expires_at,
+        },
+    ).fetchone()
+    if row is None:
+        raise PileUnknown(pile_id)
+    conn.execute("SELECT pg_notify('command_outbox', %(shard)s)", {"shard": str(row[0])})
+    return command_id
+
+
+def claim_due(
+    conn: Connection[TupleRow], *, shards: Sequence[int], limit: int, resend: timedelta, now: datetime
+) -> list[Command]:
+    """Take the commands to send now, oldest first: those of online piles that are new or unanswered for `resend`.
+
+    Each is marked sent and comes due again after `resend`. Rows another gateway holds are passed over.
+    """
+    with conn.cursor(row_factory=class_row(Command)) as cursor:
+        return cursor.execute(
+            """
+            WITH due AS (
+                SELECT command_id FROM command JOIN pile USING (pile_id)
+                 WHERE command.state IN ('pending', 'sent') AND command.shard = ANY(%(shards)s)
+                   AND command.retry_at <= %(now)s AND command.expires_at > %(now)s
+                   AND pile.online AND pile.state = 'active'
+                 ORDER BY command.retry_at LIMIT %(limit)s
+                   FOR UPDATE OF command SKIP LOCKED)
+            UPDATE command SET state = 'sent', send_count = send_count + 1, retry_at = %(now)s + %(resend)s
+              FROM due WHERE command.command_id = due.command_id
+            RETURNING command.command_id, pile_id, session_id, kind, body, command.state, expires_at, send_count
+            """,
+            {"shards": list(shards), "now": now, "limit": limit, "resend": resend},
+        ).fetchall()
+
+
+def answered(
+    conn: Connection[TupleRow],
+    *,
+    command_id: UUID,
+    pile_id: str,
+    done: bool,
+    result: Mapping[str, Any],
+    now: datetime,
+) -> Command | None:
+    """Record a pile's answer. None when the command is not this pile's, or was answered or expired before."""
+    with conn.cursor(row_factory=class_row(Command)) as cursor:
+        return cursor.execute(
+            """
+            UPDATE command SET state = %(state)s, answered_at = %(now)s, result = %(result)s
+             WHERE command_id = %(command_id)s AND pile_id = %(pile_id)s AND state IN ('pending', 'sent')
+            RETURNING command_id, pile_id, session_id, kind, body, state, expires_at, send_count
+            """,
+            {
+                "command_id": command_id,
+                "pile_id": pile_id,
+                "state": CommandState.DONE if done else CommandState.REFUSED,
+                "result": Jsonb(dict(result)),
+                "now": now,
+            },
+        ).fetchone()
+
+
+def expire(conn: Connection[TupleRow], *, limit: int, now: datetime) -> list[Command]:
+    """Give up the commands whose deadline has passed, at most `limit` of them, and return them."""
+    with conn.cursor(row_factory=class_row(Command)) as cursor:
+        return cursor.execute(
+            """
+            WITH late AS (
+                SELECT command_id FROM command
+                 WHERE state IN ('pending', 'sent') AND expires_at <= %(now)s
+                 ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+            UPDATE command SET state = 'expired'
+              FROM late WHERE command.command_id = late.command_id
+            RETURNING command.command_id, pile_id, session_id, kind, body, state, expires_at, send_count
+            """,
+            {"now": now, "limit": limit},
+        ).fetchall()

@@ -1,0 +1,72 @@
+"""What happened to a pile, for the operator to read: boots, lost links, refusals, contradictions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from psycopg import Connection
+from psycopg.rows import TupleRow, class_row
+from psycopg.types.json import Jsonb
+
+
+class EventKind(StrEnum):
+    REGISTERED = "registered"
+    ENROLLED = "enrolled"
+    BOOTED = "booted"
+    LINK_UP = "link_up"
+    LINK_LOST = "link_lost"
+    START_FAILED = "start_failed"
+    PORT_COUNT_DIFFERS = "port_count_differs"
+    SETTLEMENT_ORPHAN = "settlement_orphan"
+    SETTLEMENT_CONFLICT = "settlement_conflict"
+    SETTLEMENT_DIFFERS = "settlement_differs"
+    SETTLEMENT_AFTER_REFUND = "settlement_after_refund"
+    CLOCK_WRONG = "clock_wrong"
+
+
+@dataclass(frozen=True)
+class PileEvent:
+    pile_id: str
+    occurred_at: datetime
+    received_at: datetime
+    kind: EventKind
+    detail: Mapping[str, Any]
+
+
+def record(
+    conn: Connection[TupleRow],
+    *,
+    pile_id: str,
+    kind: EventKind,
+    now: datetime,
+    occurred_at: datetime | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Write down one event; `occurred_at` is the pile's claim where it made one."""
+    conn.execute(
+        """
+        INSERT INTO pile_event (pile_id, occurred_at, received_at, kind, detail)
+        VALUES (%(pile_id)s, %(occurred_at)s, %(now)s, %(kind)s, %(detail)s)
+        """,
+        {
+            "pile_id": pile_id,
+            "occurred_at": occurred_at or now,
+            "now": now,
+            "kind": kind,
+            "detail": Jsonb(dict(detail or {})),
+        },
+    )
+
+
+def newest(conn: Connection[TupleRow], pile_id: str, *, limit: int) -> list[PileEvent]:
+    """A pile's newest events, newest first."""
+    with conn.cursor(row_factory=class_row(PileEvent)) as cursor:
+        return cursor.execute(
+            """
+            SELECT pile_id, occurred_at, received_at, kind, detail
+              FROM pile_event WHERE pile_id = %(pile_id)s ORDER BY occurred_at DESC LIMIT %(limit)s
+            """,
+            {"pile_id": pile_id, "limit": limit},
+        ).fetchall()

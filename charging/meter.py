@@ -1,0 +1,249 @@
+"""Meter samples: written once per frame, whatever comes twice.
+
+A frame is keyed (pile, sampled_at); its samples come and go with it, so no key per sample is needed. Integers in the
+device's units: 0.1 W, 0.1 Wh, 0.1 V, mA, 0.1 °C, thousandths.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from psycopg import Connection
+from psycopg.rows import TupleRow, class_row
+
+SLOT = timedelta(minutes=30)
+"""Energy is billed by half-hour slots."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortSample:
+    """One busy port's reading; `phase` is 0 constant current, 1 constant voltage, 2 float, 3 idle."""
+
+    session_id: UUID
+    port_no: int
+    elapsed_s: int
+    voltage_dv: int
+    current_ma: int
+    power_dw: int
+    power_min_dw: int
+    power_max_dw: int
+    power_mean_dw: int
+    power_factor_milli: int
+    energy_dwh: int
+    temperature_dc: int
+    phase: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterFrame:
+    """All busy ports of one pile at one instant; the window is what minimum, maximum and mean cover."""
+
+    pile_id: str
+    sampled_at: datetime
+    received_at: datetime
+    window_s: int
+    samples: Sequence[PortSample]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a batch added: frames that were new, and their samples."""
+
+    frames: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of a session's curve; energy since start in 0.1 Wh, power in 0.1 W."""
+
+    sampled_at: datetime
+    elapsed_s: int
+    power_dw: int
+    voltage_dv: int
+    current_ma: int
+    energy_dwh: int
+    temperature_dc: int
+    phase: int
+
+
+@dataclass(frozen=True)
+class SlotReading:
+    """Energy and time of a session up to the end of one half-hour slot, as the samples tell it."""
+
+    slot_at: datetime
+    energy_dwh: int
+    elapsed_s: int
+
+
+def write_batch(
+    conn: Connection[TupleRow], frames: Sequence[MeterFrame], *, takes_copy: bool = True
+) -> Written:
+    """Store the frames that are new with all their samples, and tell whoever watches the sessions.
+
+    `takes_copy` is false only for a server without COPY FROM STDIN; the rows are the same.
+    """
+    fresh = _claim_frames(conn, frames)
+    samples = [(frame, sample) for frame in fresh for sample in frame.samples]
+    if samples:
+        (_copy_samples if takes_copy else _insert_samples)(conn, samples)
+        _freshen_sessions(conn, samples)
+    return Written(len(fresh), len(samples))
+
+
+def curve(conn: Connection[TupleRow], session_id: UUID, *, most_points: int) -> list[CurvePoint]:
+    """A session's curve in time order, thinned evenly to at most `most_points`; the last sample always stays."""
+    with conn.cursor(row_factory=class_row(CurvePoint)) as cursor:
+        return cursor.execute(
+            """
+            WITH numbered AS (
+                SELECT sampled_at, elapsed_s, power_dw, voltage_dv, current_ma, energy_dwh, temperature_dc, phase,
+                       row_number() OVER (ORDER BY sampled_at DESC) - 1 AS from_end, count(*) OVER () AS total
+                  FROM meter_sample WHERE session_id = %(session_id)s)
+            SELECT sampled_at, elapsed_s, power_dw, voltage_dv, current_ma, energy_dwh, temperature_dc, phase
+              FROM numbered
+             WHERE from_end %% greatest(1, (total + %(most_points)s - 1) / %(most_points)s) = 0
+             ORDER BY sampled_at
+            """,
+            {"session_id": session_id, "most_points": most_points},
+        ).fetchall()
+
+
+def slots(conn: Connection[TupleRow], session_id: UUID) -> list[SlotReading]:
+    """A session's readings at the end of each half-hour slot it touched, in time order."""
+    with conn.cursor(row_factory=class_row(SlotReading)) as cursor:
+        return cursor.execute(
+            """
+            SELECT date_bin(%(slot)s, sampled_at, %(epoch)s) AS slot_at,
+                   max(energy_dwh) AS energy_dwh, max(elapsed_s) AS elapsed_s
+              FROM meter_sample WHERE session_id = %(session_id)s GROUP BY 1 ORDER BY 1
+            """,
+            {"slot": SLOT, "epoch": _EPOCH, "session_id": session_id},
+        ).fetchall()
+
+
+def highest_energy_dwh(conn: Connection[TupleRow], session_id: UUID) -> int:
+    """The most energy any sample of the session showed, in 0.1 Wh; 0 without samples."""
+    row = conn.execute(
+        "SELECT coalesce(max(energy_dwh), 0) FROM meter_sample WHERE session_id = %(session_id)s",
+        {"session_id": session_id},
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _claim_frames(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> list[MeterFrame]:
+    by_key = {(frame.pile_id, frame.sampled_at): frame for frame in frames}
+    keys = sorted(by_key)
+    rows = conn.execute(
+        """
+        INSERT INTO meter_frame (pile_id, sampled_at, received_at)
+        SELECT pile_id, sampled_at, received_at
+          FROM unnest(%(pile_ids)s::text[], %(sampled_ats)s::timestamptz[], %(received_ats)s::timestamptz[])
+               AS frame (pile_id, sampled_at, received_at)
+        ON CONFLICT DO NOTHING
+        RETURNING pile_id, sampled_at
+        """,
+        {
+            "pile_ids": [pile_id for pile_id, _ in keys],
+            "sampled_ats": [sampled_at for _, sampled_at in keys],
+            "received_ats": [by_key[key].received_at for key in keys],
+        },
+    ).fetchall()
+    return [by_key[pile_id, sampled_at] for pile_id, sampled_at in rows]
+
+
+def _row(frame: MeterFrame, sample: PortSample) -> tuple[object, ...]:
+    return (
+        sample.session_id,
+        frame.pile_id,
+        sample.port_no,
+        frame.sampled_at,
+        frame.received_at,
+        sample.elapsed_s,
+        frame.window_s,
+        sample.voltage_dv,
+        sample.current_ma,
+        sample.power_dw,
+        sample.power_min_dw,
+        sample.power_max_dw,
+        sample.power_mean_dw,
+        sample.power_factor_milli,
+        sample.energy_dwh,
+        sample.temperature_dc,
+        sample.phase,
+    )
+
+
+def _copy_samples(conn: Connection[TupleRow], samples: Sequence[tuple[MeterFrame, PortSample]]) -> None:
+    with (
+        conn.cursor() as cursor,
+        cursor.copy(
+            """
+            COPY meter_sample (session_id, pile_id, port_no, sampled_at, received_at, elapsed_s, window_s, voltage_dv,
+                               current_ma, power_dw, power_min_dw, power_max_dw, power_mean_dw, power_factor_milli,
+                               energy_dwh, temperature_dc, phase)
+            FROM STDIN (FORMAT BINARY)
+            """
+        ) as copy,
+    ):
+        copy.set_types(
+            [
+                "uuid", "text", "int2", "timestamptz", "timestamptz", "int4", "int2", "int2", "int4",
+                "int4", "int4", "int4", "int4", "int2", "int8", "int2", "int2",
+            ]
+        )  # fmt: skip
+        for frame, sample in samples:
+            copy.write_row(_row(frame, sample))
+
+
+def _insert_samples(conn: Connection[TupleRow], samples: Sequence[tuple[MeterFrame, PortSample]]) -> None:
+    columns = list(zip(*(_row(frame, sample) for frame, sample in samples), strict=True))
+    conn.execute(
+        """
+        INSERT INTO meter_sample (session_id, pile_id, port_no, sampled_at, received_at, elapsed_s, window_s,
+                                  voltage_dv, current_ma, power_dw, power_min_dw, power_max_dw, power_mean_dw,
+                                  power_factor_milli, energy_dwh, temperature_dc, phase)
+        SELECT * FROM unnest(%s::uuid[], %s::text[], %s::int2[], %s::timestamptz[], %s::timestamptz[], %s::int4[],
+                             %s::int2[], %s::int2[], %s::int4[], %s::int4[], %s::int4[], %s::int4[], %s::int4[],
+                             %s::int2[], %s::int8[], %s::int2[], %s::int2[])
+        """,
+        [list(column) for column in columns],
+    )
+
+
+def _freshen_sessions(conn: Connection[TupleRow], samples: Sequence[tuple[MeterFrame, PortSample]]) -> None:
+    newest: dict[UUID, tuple[MeterFrame, PortSample]] = {}
+    for frame, sample in samples:
+        held = newest.get(sample.session_id)
+        if held is None or held[0].sampled_at < frame.sampled_at:
+            newest[sample.session_id] = (frame, sample)
+    session_ids = sorted(newest)
+    conn.execute(
+        """
+        WITH locked AS (
+            SELECT session_id FROM charging_session WHERE session_id = ANY(%(session_ids)s)
+             ORDER BY session_id FOR NO KEY UPDATE),
+        freshened AS (
+            UPDATE charging_session
+               SET last_sampled_at = newest.sampled_at, last_power_dw = newest.power_dw,
+                   last_energy_dwh = newest.energy_dwh
+              FROM unnest(%(session_ids)s::uuid[], %(pile_ids)s::text[], %(sampled_ats)s::timestamptz[],
+                          %(powers)s::int4[], %(energies)s::int8[])
+                   AS newest (session_id, pile_id, sampled_at, power_dw, energy_dwh)
+                   JOIN locked USING (session_id)
+             WHERE charging_session.session_id = newest.session_id AND charging_session.pile_id = newest.pile_id
+               AND (charging_session.last_sampled_at IS NULL
+                    OR charging_session.last_sampled_at < newest.sampled_at)
+            RETURNING charging_session.session_id)
+        SELECT pg_notify('session_live', session_id::text) FROM freshened
+        """,
+        {
+            "session_ids": session_ids,
+            "pile_ids": [newest[session_id][0].pile_id for session_id in session_ids],
+            "sampled_ats": [newest[session_id][0].sampled_at for session_id in session_ids],
+            "powers": [newest[session_id][1].power_dw for session_id in session_ids],
+            "energies": [newest[session_id][1].energy_dwh for session_id in session_ids],
+        },
+    )

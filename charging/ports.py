@@ -1,0 +1,121 @@
+"""Ports: the sockets of a pile and the newest state each reported."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from psycopg import Connection
+from psycopg.rows import TupleRow, class_row
+
+from charging.errors import PortUnknown
+
+
+class PortState(StrEnum):
+    """What a port can say of itself; `offline` is not among them: that is the pile's."""
+
+    DISABLED = "disabled"
+    IDLE = "idle"
+    PLUGGED = "plugged"
+    RESERVED = "reserved"
+    STARTING = "starting"
+    CHARGING = "charging"
+    FLOAT = "float"
+    FULL_PLUGGED = "full_plugged"
+    STOPPING = "stopping"
+    FAULT = "fault"
+
+
+FREE = frozenset({PortState.IDLE, PortState.PLUGGED, PortState.FULL_PLUGGED})
+"""States in which a rider can start."""
+
+
+@dataclass(frozen=True)
+class Port:
+    pile_id: str
+    port_no: int
+    state: PortState
+    fault: str | None
+    plugged: bool
+    power_dw: int
+    reported_at: datetime
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", PortState(self.state))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortReport:
+    """What a pile says of one port, ordered by the message's (boot, seq). Power in 0.1 W."""
+
+    pile_id: str
+    port_no: int
+    state: PortState
+    fault: str | None
+    plugged: bool
+    power_dw: int
+    boot: int
+    seq: int
+
+
+def get(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> Port:
+    """One port. Raises PortUnknown."""
+    with conn.cursor(row_factory=class_row(Port)) as cursor:
+        port = cursor.execute(
+            """
+            SELECT pile_id, port_no, state, fault, plugged, power_dw, reported_at
+              FROM pile_port WHERE pile_id = %(pile_id)s AND port_no = %(port_no)s
+            """,
+            {"pile_id": pile_id, "port_no": port_no},
+        ).fetchone()
+    if port is None:
+        raise PortUnknown(pile_id, port_no)
+    return port
+
+
+def lock(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> None:
+    """Hold a port until the transaction ends: starts on one port happen one after the other."""
+    conn.execute(
+        "SELECT port_no FROM pile_port WHERE pile_id = %(pile_id)s AND port_no = %(port_no)s FOR UPDATE",
+        {"pile_id": pile_id, "port_no": port_no},
+    )
+
+
+def of_pile(conn: Connection[TupleRow], pile_id: str) -> list[Port]:
+    """A pile's ports by number."""
+    with conn.cursor(row_factory=class_row(Port)) as cursor:
+        return cursor.execute(
+            """
+            SELECT pile_id, port_no, state, fault, plugged, power_dw, reported_at
+              FROM pile_port WHERE pile_id = %(pile_id)s ORDER BY port_no
+            """,
+            {"pile_id": pile_id},
+        ).fetchall()
+
+
+def reported(conn: Connection[TupleRow], reports: Sequence[PortReport], *, now: datetime) -> None:
+    """Take port states; one that is older than what the port said last changes nothing."""
+    if not reports:
+        return
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            """
+            UPDATE pile_port SET state = %(state)s, fault = %(fault)s, plugged = %(plugged)s, power_dw = %(power_dw)s,
+                   boot = %(boot)s, seq = %(seq)s, reported_at = %(now)s
+             WHERE pile_id = %(pile_id)s AND port_no = %(port_no)s AND (boot, seq) < (%(boot)s, %(seq)s)
+            """,
+            [
+                {
+                    "pile_id": report.pile_id,
+                    "port_no": report.port_no,
+                    "state": report.state,
+                    "fault": report.fault,
+                    "plugged": report.plugged,
+                    "power_dw": report.power_dw,
+                    "boot": report.boot,
+                    "seq": report.seq,
+                    "now": now,
+                }
+                for report in sorted(reports, key=lambda report: (report.pile_id, report.port_no))
+            ],
+        )

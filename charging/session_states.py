@@ -1,0 +1,74 @@
+"""The states of a session and the moves between them. Pure.
+
+    created ─ paid ─ starting ─ pending_plug ─ charging ─ stopping ─ awaiting_settlement ─ settled ─ closed
+       │        └──────┴────────────┴── failed (everything refunded)
+    cancelled (never paid)
+
+A state only ever moves forward, so a message that comes late or twice changes nothing.
+"""
+
+from enum import StrEnum
+
+
+class SessionState(StrEnum):
+    """Where a session stands."""
+
+    CREATED = "created"
+    PAID = "paid"
+    STARTING = "starting"
+    PENDING_PLUG = "pending_plug"
+    CHARGING = "charging"
+    STOPPING = "stopping"
+    AWAITING_SETTLEMENT = "awaiting_settlement"
+    SETTLED = "settled"
+    CLOSED = "closed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StartFailure(StrEnum):
+    """Why a session could not start; the rider is told in words."""
+
+    PILE_OFFLINE = "pile_offline"
+    PILE_OUT_OF_SERVICE = "pile_out_of_service"
+    PORT_BUSY = "port_busy"
+    PORT_FAULT = "port_fault"
+    PILE_OVER_POWER = "pile_over_power"
+    REFUSED_BY_PILE = "refused_by_pile"
+    NO_ANSWER = "no_answer"
+
+
+_LINE = (
+    SessionState.CREATED,
+    SessionState.PAID,
+    SessionState.STARTING,
+    SessionState.PENDING_PLUG,
+    SessionState.CHARGING,
+    SessionState.STOPPING,
+    SessionState.AWAITING_SETTLEMENT,
+    SessionState.SETTLED,
+    SessionState.CLOSED,
+)
+_RANK = {state: rank for rank, state in enumerate(_LINE)}
+
+BEFORE_CHARGE = frozenset({SessionState.PAID, SessionState.STARTING, SessionState.PENDING_PLUG})
+"""Paid, but no energy has flowed yet: a failure gives everything back."""
+
+ON_PORT = BEFORE_CHARGE | {SessionState.CHARGING, SessionState.STOPPING}
+"""States that occupy the port."""
+
+FINAL = frozenset({SessionState.CLOSED, SessionState.FAILED, SessionState.CANCELLED})
+"""States that nothing leaves."""
+
+
+def can_move(source: SessionState, target: SessionState) -> bool:
+    """Whether a session may go from one state to another."""
+    if source in FINAL:
+        return False
+    if target is SessionState.FAILED:
+        return source in BEFORE_CHARGE
+    if target is SessionState.CANCELLED:
+        return source is SessionState.CREATED
+    if target not in (SessionState.PAID, SessionState.CREATED) and source is SessionState.CREATED:
+        return False
+    return _RANK[target] > _RANK[source]

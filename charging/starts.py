@@ -1,0 +1,258 @@
+"""From the order to the first watt: order, payment, start command, the pile's answer.
+
+Whatever goes wrong before energy flows gives the whole prepayment back without asking.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from billing import agreements, charges, payments, rating, tariffs
+from billing.payments import Payment
+from charging import commands, events, piles, ports, sessions
+from charging.commands import CommandKind
+from charging.errors import AmountRefused, PortUnavailable
+from charging.events import EventKind
+from charging.piles import PileState
+from charging.ports import FREE, PortState
+from charging.session_states import BEFORE_CHARGE, SessionState, StartFailure
+from charging.sessions import ChargingSession
+from charging.waits import Waits
+
+LEAST_PREPAID_FEN = 10
+MOST_PREPAID_FEN = 10_000
+LONGEST_SESSION_S = 10 * 3600
+PORT_POWER_LIMIT_W = 1000
+START_ALLOWANCE_DW = 3000
+"""Headroom a new start must find on its pile: 300 W, what an ordinary charger draws."""
+FLOAT_S = 3600
+PLUG_WAIT_S = 120
+STOP_AFTER_SILENCE = timedelta(hours=24)
+"""How long we go on telling a pile to stop a start it may have taken after we gave up on it."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A session nobody has paid yet, and the payment that will start it."""
+
+    session: ChargingSession
+    payment: Payment
+
+
+def order(
+    conn: Connection[TupleRow],
+    *,
+    pile_id: str,
+    port_no: int,
+    amount_fen: int,
+    rail: str,
+    waits: Waits,
+    now: datetime,
+) -> Order:
+    """Create a session and its payment, with tariff and agreement frozen as they hold now.
+
+    Raises AmountRefused, PileUnknown, PortUnknown, PortUnavailable, TariffMissing, AgreementMissing.
+    """
+    if not LEAST_PREPAID_FEN <= amount_fen <= MOST_PREPAID_FEN:
+        raise AmountRefused(amount_fen, LEAST_PREPAID_FEN, MOST_PREPAID_FEN)
+    failure = start_obstacle(conn, pile_id=pile_id, port_no=port_no)
+    if failure is not None:
+        raise PortUnavailable(pile_id, port_no, failure)
+    site_id = piles.get(conn, pile_id).site_id
+    tariff = tariffs.current(conn, site_id=site_id, at=now)
+    agreement = agreements.current(conn, site_id=site_id, at=now)
+    limits = rating.affordable(tariff, amount_fen=amount_fen, longest_s=LONGEST_SESSION_S)
+    session_id = uuid4()
+    conn.execute(
+        """
+        INSERT INTO charging_session (session_id, pile_id, port_no, site_id, state, prepaid_fen, tariff_version_id,
+                                      agreement_version_id, limit_s, limit_dwh, created_at)
+        VALUES (%(session_id)s, %(pile_id)s, %(port_no)s, %(site_id)s, 'created', %(amount_fen)s,
+                %(tariff_version_id)s, %(agreement_version_id)s, %(limit_s)s, %(limit_dwh)s, %(now)s)
+        """,
+        {
+            "session_id": session_id,
+            "pile_id": pile_id,
+            "port_no": port_no,
+            "site_id": site_id,
+            "amount_fen": amount_fen,
+            "tariff_version_id": tariff.tariff_version_id,
+            "agreement_version_id": agreement.agreement_version_id,
+            "limit_s": limits.duration_s,
+            "limit_dwh": limits.energy_dwh,
+            "now": now,
+        },
+    )
+    sessions.note(conn, session_id, SessionState.CREATED, cause="ordered", now=now)
+    payment = payments.create(
+        conn, session_id=session_id, amount_fen=amount_fen, rail=rail, now=now, expires_at=now + waits.payment
+    )
+    return Order(sessions.get(conn, session_id), payment)
+
+
+def start_obstacle(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> StartFailure | None:
+    """What keeps a port from starting now, None if nothing does. Raises PileUnknown, PortUnknown."""
+    pile = piles.get(conn, pile_id)
+    port = ports.get(conn, pile_id=pile_id, port_no=port_no)
+    if pile.state is not PileState.ACTIVE:
+        return StartFailure.PILE_OUT_OF_SERVICE
+    if not pile.online:
+        return StartFailure.PILE_OFFLINE
+    if port.state in (PortState.FAULT, PortState.DISABLED):
+        return StartFailure.PORT_FAULT
+    if port.state not in FREE or _occupied(conn, pile_id=pile_id, port_no=port_no):
+        return StartFailure.PORT_BUSY
+    drawn_dw = sum(other.power_dw for other in ports.of_pile(conn, pile_id))
+    if drawn_dw + START_ALLOWANCE_DW > pile.power_limit_w * 10:
+        return StartFailure.PILE_OVER_POWER
+    return None
+
+
+def paid(conn: Connection[TupleRow], payment: Payment, *, waits: Waits, now: datetime) -> None:
+    """The rider has paid: tell the pile to start, or give everything back at once. A repeat changes nothing."""
+    session = sessions.get(conn, payment.session_id)
+    ports.lock(conn, pile_id=session.pile_id, port_no=session.port_no)
+    session = sessions.lock(conn, payment.session_id)
+    if session is None or session.state is not SessionState.CREATED:
+        return
+    obstacle = start_obstacle(conn, pile_id=session.pile_id, port_no=session.port_no)
+    conn.execute(
+        "UPDATE charging_session SET paid_at = %(now)s WHERE session_id = %(session_id)s",
+        {"now": now, "session_id": session.session_id},
+    )
+    sessions.move(conn, session, SessionState.PAID, cause="payment_received", now=now)
+    session = sessions.get(conn, session.session_id)
+    if obstacle is not None:
+        _fail(conn, session, obstacle, now=now)
+        return
+    commands.enqueue(
+        conn,
+        pile_id=session.pile_id,
+        kind=CommandKind.START,
+        body={
+            "port_no": session.port_no,
+            "limit_s": session.limit_s,
+            "limit_dwh": session.limit_dwh,
+            "limit_fen": session.prepaid_fen,
+            "max_power_w": PORT_POWER_LIMIT_W,
+            "stop_when_full": True,
+            "float_s": FLOAT_S,
+            "plug_wait_s": PLUG_WAIT_S,
+            "tariff_version": session.tariff_version_id,
+        },
+        session_id=session.session_id,
+        expires_at=now + waits.start,
+        now=now,
+    )
+    sessions.move(conn, session, SessionState.STARTING, cause="start_sent", now=now)
+
+
+def accepted(
+    conn: Connection[TupleRow], *, pile_id: str, session_id: UUID, command_id: UUID, now: datetime, plugged: bool
+) -> None:
+    """The pile will start, at once or when something is plugged in."""
+    _answer(conn, pile_id=pile_id, command_id=command_id, done=True, cause="ok", now=now)
+    session = sessions.lock(conn, session_id)
+    if session is not None and session.pile_id == pile_id and not plugged:
+        sessions.move(conn, session, SessionState.PENDING_PLUG, cause="not_plugged", now=now)
+
+
+def refused(
+    conn: Connection[TupleRow], *, pile_id: str, session_id: UUID, command_id: UUID, cause: str, now: datetime
+) -> None:
+    """The pile will not start: everything goes back. `cause` is the pile's word for it."""
+    _answer(conn, pile_id=pile_id, command_id=command_id, done=False, cause=cause, now=now)
+    session = sessions.lock(conn, session_id)
+    if session is not None and session.pile_id == pile_id:
+        _fail(conn, session, StartFailure.REFUSED_BY_PILE, detail=cause, now=now)
+
+
+def started(
+    conn: Connection[TupleRow], *, pile_id: str, session_id: UUID, command_id: UUID | None, now: datetime
+) -> None:
+    """Power flows. Counts as the answer to the start if that answer was lost."""
+    if command_id is not None:
+        _answer(conn, pile_id=pile_id, command_id=command_id, done=True, cause="started", now=now)
+    session = sessions.lock(conn, session_id)
+    if session is None or session.pile_id != pile_id:
+        return
+    conn.execute(
+        """
+        UPDATE charging_session SET started_at = %(now)s
+         WHERE session_id = %(session_id)s AND started_at IS NULL AND state NOT IN ('failed', 'cancelled')
+        """,
+        {"now": now, "session_id": session_id},
+    )
+    sessions.move(conn, session, SessionState.CHARGING, cause="power_flows", now=now)
+
+
+def unanswered(conn: Connection[TupleRow], session_id: UUID, *, was_sent: bool, now: datetime) -> None:
+    """The start's deadline has passed without an answer: everything goes back.
+
+    If the command went out, the pile may have started all the same, so it is told to stop for a day.
+    """
+    session = sessions.lock(conn, session_id)
+    if session is None or session.state not in (SessionState.PAID, SessionState.STARTING):
+        return
+    _fail(conn, session, StartFailure.NO_ANSWER, now=now)
+    if was_sent:
+        commands.enqueue(
+            conn,
+            pile_id=session.pile_id,
+            kind=CommandKind.STOP,
+            body={"port_no": session.port_no, "reason": "start_unanswered"},
+            session_id=session_id,
+            expires_at=now + STOP_AFTER_SILENCE,
+            now=now,
+        )
+
+
+def _fail(
+    conn: Connection[TupleRow],
+    session: ChargingSession,
+    failure: StartFailure,
+    *,
+    now: datetime,
+    detail: str | None = None,
+) -> None:
+    if session.state not in BEFORE_CHARGE:
+        return
+    sessions.move(conn, session, SessionState.FAILED, cause=failure, now=now)
+    conn.execute(
+        "UPDATE charging_session SET failure = %(failure)s WHERE session_id = %(session_id)s",
+        {"failure": detail or failure, "session_id": session.session_id},
+    )
+    events.record(
+        conn,
+        pile_id=session.pile_id,
+        kind=EventKind.START_FAILED,
+        now=now,
+        detail={"session_id": str(session.session_id), "port_no": session.port_no, "cause": detail or failure},
+    )
+    charges.refund_session(conn, session_id=session.session_id, cause="start_failed", now=now)
+
+
+def _answer(
+    conn: Connection[TupleRow], *, pile_id: str, command_id: UUID, done: bool, cause: str, now: datetime
+) -> None:
+    commands.answered(
+        conn, command_id=command_id, pile_id=pile_id, done=done, result={"cause": cause}, now=now
+    )
+
+
+def _occupied(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> bool:
+    return (
+        conn.execute(
+            """
+            SELECT session_id FROM charging_session
+             WHERE pile_id = %(pile_id)s AND port_no = %(port_no)s
+               AND state IN ('paid', 'starting', 'pending_plug', 'charging', 'stopping')
+             LIMIT 1
+            """,
+            {"pile_id": pile_id, "port_no": port_no},
+        ).fetchone()
+        is not None
+    )

@@ -1,0 +1,26 @@
+"""How long the platform waits for others. Network waits are real seconds: an accelerated clock stretches them."""
+
+from dataclasses import dataclass, fields
+from datetime import timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waits:
+    """Waits as the platform's clock counts them; `scaled` fits them to a clock that runs faster than real time."""
+
+    payment: timedelta = timedelta(minutes=5)
+    """From the order to its expiry at the rail."""
+    start: timedelta = timedelta(seconds=30)
+    """From the payment to the pile's answer; then the rider gets everything back."""
+    stop: timedelta = timedelta(hours=24)
+    """How long a stop stays worth sending."""
+    resend: timedelta = timedelta(seconds=5)
+    """Between two sendings of one command."""
+    silence: timedelta = timedelta(seconds=15)
+    """Grace beyond three missed heartbeats before a pile counts as offline."""
+    settlement: timedelta = timedelta(minutes=30)
+    """After a session's longest possible end before its settlement counts as overdue."""
+
+    def scaled(self, speed: float) -> "Waits":
+        """The same real waits on a clock that runs `speed` times as fast."""
+        return Waits(**{field.name: getattr(self, field.name) * speed for field in fields(self)})
