@@ -62,8 +62,10 @@ def enqueue(
     command_id = uuid4()
     row = conn.execute(
         """
-        INSERT INTO command (command_id, pile_id, shard, session_id, kind, body, state, created_at, expires_at, retry_at)
-        SELECT %(command_id)s, pile_id, shard, %(session_id)s, %(kind)s, %(body)s, 'pending', %(now)s, %(expires_at)s, %(now)s
+        INSERT INTO command (command_id, pile_id, shard, session_id, kind, body, state, created_at, expires_at,
+                             retry_at)
+        SELECT %(command_id)s, pile_id, shard, %(session_id)s, %(kind)s, %(body)s, 'pending', %(now)s,
+               %(expires_at)s, %(now)s
           FROM pile WHERE pile_id = %(pile_id)s
         RETURNING shard
         """,

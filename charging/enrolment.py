@@ -1,6 +1,7 @@
 """Enrolment: one-time claim codes, certificates on the books, and device secrets wrapped by a key from outside.
 
-A secret at rest is AES-GCM under the key-encryption key, bound to its pile and epoch; the database never holds it plain.
+A secret at rest is AES-GCM under the key-encryption key, bound to its pile and epoch; the database never holds it
+plain.
 """
 
 import hashlib
@@ -44,7 +45,9 @@ class SecretVault:
     def unwrap(self, wrapped: bytes, *, pile_id: str, epoch: int) -> bytes:
         """The plain secret. Raises SecretUnreadable."""
         try:
-            return self._aead.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], _context(pile_id, epoch))
+            return self._aead.decrypt(
+                wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], _context(pile_id, epoch)
+            )
         except InvalidTag as error:
             raise SecretUnreadable(pile_id, epoch) from error
 
@@ -64,9 +67,7 @@ class DownCounters:
     end_seq: int
 
 
-def issue_claim_code(
-    conn: Connection[TupleRow], *, pile_id: str, expires_at: datetime, now: datetime
-) -> str:
+def issue_claim_code(conn: Connection[TupleRow], *, pile_id: str, expires_at: datetime, now: datetime) -> str:
     """A new one-time code for a pile, shown once; only its hash is kept. Raises PileUnknown."""
     code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
     inserted = conn.execute(
@@ -149,7 +150,9 @@ def secrets_of(conn: Connection[TupleRow], vault: SecretVault, pile_id: str) -> 
         "SELECT epoch, wrapped_secret FROM pile_key WHERE pile_id = %(pile_id)s ORDER BY epoch DESC",
         {"pile_id": pile_id},
     ).fetchall()
-    return [DeviceSecret(epoch, vault.unwrap(wrapped, pile_id=pile_id, epoch=epoch)) for epoch, wrapped in rows]
+    return [
+        DeviceSecret(epoch, vault.unwrap(wrapped, pile_id=pile_id, epoch=epoch)) for epoch, wrapped in rows
+    ]
 
 
 def reserve_down_counters(

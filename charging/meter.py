@@ -14,12 +14,15 @@ from psycopg.rows import TupleRow, class_row
 
 SLOT = timedelta(minutes=30)
 """Energy is billed by half-hour slots."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SLOT_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortSample:
-    """One busy port's reading; `phase` is 0 constant current, 1 constant voltage, 2 float, 3 idle."""
+    """One busy port's reading; `phase` is 0 constant current, 1 constant voltage, 2 float, 3 idle.
+
+    Minimum, maximum and mean cover the `window_s` before the sample.
+    """
 
     session_id: UUID
     port_no: int
@@ -34,16 +37,16 @@ class PortSample:
     energy_dwh: int
     temperature_dc: int
     phase: int
+    window_s: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterFrame:
-    """All busy ports of one pile at one instant; the window is what minimum, maximum and mean cover."""
+    """All busy ports of one pile at one instant."""
 
     pile_id: str
     sampled_at: datetime
     received_at: datetime
-    window_s: int
     samples: Sequence[PortSample]
 
 
@@ -120,7 +123,7 @@ def slots(conn: Connection[TupleRow], session_id: UUID) -> list[SlotReading]:
                    max(energy_dwh) AS energy_dwh, max(elapsed_s) AS elapsed_s
               FROM meter_sample WHERE session_id = %(session_id)s GROUP BY 1 ORDER BY 1
             """,
-            {"slot": SLOT, "epoch": _EPOCH, "session_id": session_id},
+            {"slot": SLOT, "epoch": SLOT_EPOCH, "session_id": session_id},
         ).fetchall()
 
 
@@ -162,7 +165,7 @@ def _row(frame: MeterFrame, sample: PortSample) -> tuple[object, ...]:
         frame.sampled_at,
         frame.received_at,
         sample.elapsed_s,
-        frame.window_s,
+        sample.window_s,
         sample.voltage_dv,
         sample.current_ma,
         sample.power_dw,

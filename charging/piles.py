@@ -74,9 +74,10 @@ class BootReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Telemetry:
-    """One heartbeat. Units: signal dBm, temperature 0.1 °C, mains 0.1 V, power 0.1 W, energy register Wh, leakage mA."""
+    """One heartbeat: signal dBm, temperature 0.1 °C, mains 0.1 V, power 0.1 W, energy register Wh, leakage mA."""
 
     pile_id: str
+    boot: int
     connection: int
     sampled_at: datetime
     signal_dbm: int
@@ -177,7 +178,7 @@ def booted(conn: Connection[TupleRow], report: BootReport, *, now: datetime) -> 
     changed = conn.execute(
         """
         UPDATE pile SET firmware = %(firmware)s, hardware = %(hardware)s, signal_dbm = %(signal_dbm)s,
-               connection = %(connection)s, state = CASE state WHEN 'provisioned' THEN 'active' ELSE state END
+               state = CASE state WHEN 'provisioned' THEN 'active' ELSE state END
          WHERE pile_id = %(pile_id)s AND (boot, seq) <= (%(boot)s, %(seq)s)
         """,
         {
@@ -185,11 +186,11 @@ def booted(conn: Connection[TupleRow], report: BootReport, *, now: datetime) -> 
             "firmware": report.firmware,
             "hardware": report.hardware,
             "signal_dbm": report.signal_dbm,
-            "connection": report.connection,
             "boot": report.boot,
             "seq": report.seq,
         },
     ).rowcount
+    _connected(conn, pile_id=report.pile_id, boot=report.boot, connection=report.connection)
     if changed and report.boot > pile.boot:
         events.record(
             conn,
@@ -233,16 +234,10 @@ def heartbeat(conn: Connection[TupleRow], telemetry: Telemetry, *, now: datetime
         },
     )
     conn.execute(
-        """
-        UPDATE pile SET signal_dbm = %(signal_dbm)s, connection = greatest(connection, %(connection)s)
-         WHERE pile_id = %(pile_id)s
-        """,
-        {
-            "pile_id": telemetry.pile_id,
-            "signal_dbm": telemetry.signal_dbm,
-            "connection": telemetry.connection,
-        },
+        "UPDATE pile SET signal_dbm = %(signal_dbm)s WHERE pile_id = %(pile_id)s",
+        {"pile_id": telemetry.pile_id, "signal_dbm": telemetry.signal_dbm},
     )
+    _connected(conn, pile_id=telemetry.pile_id, boot=telemetry.boot, connection=telemetry.connection)
 
 
 def seen(conn: Connection[TupleRow], newest: Mapping[str, tuple[int, int]], *, now: datetime) -> None:
@@ -277,14 +272,14 @@ def seen(conn: Connection[TupleRow], newest: Mapping[str, tuple[int, int]], *, n
             events.record(conn, pile_id=pile_id, kind=EventKind.LINK_UP, now=now)
 
 
-def gone(conn: Connection[TupleRow], *, pile_id: str, connection: int, now: datetime) -> bool:
+def gone(conn: Connection[TupleRow], *, pile_id: str, boot: int, connection: int, now: datetime) -> bool:
     """Take a last will; one of an older connection than the pile last named changes nothing."""
     lost = conn.execute(
         """
         UPDATE pile SET online = false
-         WHERE pile_id = %(pile_id)s AND online AND connection <= %(connection)s
+         WHERE pile_id = %(pile_id)s AND online AND (connection_boot, connection) <= (%(boot)s, %(connection)s)
         """,
-        {"pile_id": pile_id, "connection": connection},
+        {"pile_id": pile_id, "boot": boot, "connection": connection},
     ).rowcount
     if lost:
         events.record(conn, pile_id=pile_id, kind=EventKind.LINK_LOST, now=now, detail={"by": "last_will"})
@@ -304,3 +299,13 @@ def mark_silent(conn: Connection[TupleRow], *, grace: timedelta, now: datetime) 
     for (pile_id,) in rows:
         events.record(conn, pile_id=pile_id, kind=EventKind.LINK_LOST, now=now, detail={"by": "silence"})
     return [pile_id for (pile_id,) in rows]
+
+
+def _connected(conn: Connection[TupleRow], *, pile_id: str, boot: int, connection: int) -> None:
+    conn.execute(
+        """
+        UPDATE pile SET connection_boot = %(boot)s, connection = %(connection)s
+         WHERE pile_id = %(pile_id)s AND (connection_boot, connection) < (%(boot)s, %(connection)s)
+        """,
+        {"pile_id": pile_id, "boot": boot, "connection": connection},
+    )

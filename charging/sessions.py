@@ -158,8 +158,6 @@ _SELECT: LiteralString = """
 _SELECT_FOR_UPDATE: LiteralString = _SELECT + " FOR NO KEY UPDATE"
 
 
-def _select(
-    conn: Connection[TupleRow], session_id: UUID, query: LiteralString
-) -> ChargingSession | None:
+def _select(conn: Connection[TupleRow], session_id: UUID, query: LiteralString) -> ChargingSession | None:
     with conn.cursor(row_factory=class_row(ChargingSession)) as cursor:
         return cursor.execute(query, {"session_id": session_id}).fetchone()

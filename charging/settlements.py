@@ -11,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
+from billing.rating import ChargingPeriod
 from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from billing import charges
-from billing.rating import ChargingPeriod
 from charging import events, meter, ports, sessions
 from charging.errors import SettlementInconsistent
 from charging.events import EventKind
@@ -115,7 +116,7 @@ def _check(settlement: Settlement) -> None:
     if any(slot.duration_s > meter.SLOT.total_seconds() for slot in settlement.slots):
         refuse("a slot holds more than half an hour")
     slot_times = [slot.slot_at for slot in settlement.slots]
-    if any(later <= earlier for earlier, later in zip(slot_times, slot_times[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(slot_times)):
         refuse("the slots are not in time order")
 
 

@@ -136,7 +136,6 @@ def paid(conn: Connection[TupleRow], payment: Payment, *, waits: Waits, now: dat
             "port_no": session.port_no,
             "limit_s": session.limit_s,
             "limit_dwh": session.limit_dwh,
-            "limit_fen": session.prepaid_fen,
             "max_power_w": PORT_POWER_LIMIT_W,
             "stop_when_full": True,
             "float_s": FLOAT_S,
@@ -151,7 +150,13 @@ def paid(conn: Connection[TupleRow], payment: Payment, *, waits: Waits, now: dat
 
 
 def accepted(
-    conn: Connection[TupleRow], *, pile_id: str, session_id: UUID, command_id: UUID, now: datetime, plugged: bool
+    conn: Connection[TupleRow],
+    *,
+    pile_id: str,
+    session_id: UUID,
+    command_id: UUID,
+    now: datetime,
+    plugged: bool,
 ) -> None:
     """The pile will start, at once or when something is plugged in."""
     _answer(conn, pile_id=pile_id, command_id=command_id, done=True, cause="ok", now=now)
@@ -230,7 +235,11 @@ def _fail(
         pile_id=session.pile_id,
         kind=EventKind.START_FAILED,
         now=now,
-        detail={"session_id": str(session.session_id), "port_no": session.port_no, "cause": detail or failure},
+        detail={
+            "session_id": str(session.session_id),
+            "port_no": session.port_no,
+            "cause": detail or failure,
+        },
     )
     charges.refund_session(conn, session_id=session.session_id, cause="start_failed", now=now)
 

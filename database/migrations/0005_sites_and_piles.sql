@@ -17,6 +17,7 @@ CREATE TABLE pile (
     online        boolean NOT NULL DEFAULT false,
     boot          bigint NOT NULL DEFAULT 0,
     seq           bigint NOT NULL DEFAULT 0,
+    connection_boot bigint NOT NULL DEFAULT 0,
     connection    bigint NOT NULL DEFAULT 0,
     heartbeat_s   integer NOT NULL DEFAULT 60 CHECK (heartbeat_s > 0),
     sample_s      integer NOT NULL DEFAULT 30 CHECK (sample_s > 0),
@@ -30,7 +31,7 @@ COMMENT ON TABLE pile IS 'A charging pile (充电桩) with 2 to 20 ports.';
 COMMENT ON COLUMN pile.power_limit_w IS 'What all ports together may draw, in W.';
 COMMENT ON COLUMN pile.shard IS 'Part of the topic; decides the gateway lane.';
 COMMENT ON COLUMN pile.boot IS 'Boot counter of the newest message; with seq it orders messages.';
-COMMENT ON COLUMN pile.connection IS 'The connection the pile last named: a will of an older one cannot mark it offline.';
+COMMENT ON COLUMN pile.connection IS 'The newest connection the pile named in the boot of connection_boot: a will of an older one cannot mark it offline.';
 
 CREATE TABLE pile_port (
     pile_id      text NOT NULL REFERENCES pile,

@@ -1,0 +1,141 @@
+"""Read-only queries for pages and the operator's API over charging's own tables."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from billing.rating import ChargingPeriod
+from psycopg import Connection
+from psycopg.rows import TupleRow, class_row
+
+from charging.meter import SLOT, SLOT_EPOCH, SlotReading
+from charging.session_states import SessionState
+from charging.sessions import ChargingSession
+
+
+@dataclass(frozen=True)
+class WatchedSession:
+    """A session as its live page needs it; `phase` is that of the newest sample (2 is float), None without one."""
+
+    session: ChargingSession
+    site_name: str
+    phase: int | None
+    slots: tuple[SlotReading, ...]
+
+    @property
+    def elapsed_s(self) -> int:
+        """Charging time so far in seconds, as the newest sample tells it."""
+        return self.slots[-1].elapsed_s if self.slots else 0
+
+    @property
+    def periods(self) -> list[ChargingPeriod]:
+        """What was metered so far, by half-hour slot, ready to be rated for a preview."""
+        begin = self.session.started_at
+        return [] if begin is None else periods_so_far(self.slots, started_at=begin)
+
+
+@dataclass(frozen=True)
+class PageKey:
+    """Where a page of sessions ended; the next page holds what is older."""
+
+    created_at: datetime
+    session_id: UUID
+
+
+def watched(conn: Connection[TupleRow], session_ids: Sequence[UUID]) -> dict[UUID, WatchedSession]:
+    """The sessions among `session_ids` that exist, with their readings, in three queries however many they are."""
+    ids = {"session_ids": list(session_ids)}
+    with conn.cursor(row_factory=class_row(ChargingSession)) as cursor:
+        found = cursor.execute(
+            """
+            SELECT session_id, pile_id, port_no, site_id, state, prepaid_fen, tariff_version_id, agreement_version_id,
+                   limit_s, limit_dwh, created_at, paid_at, started_at, ended_at, settled_at, closed_at, failure,
+                   stop_reason, energy_dwh, duration_s, last_sampled_at, last_power_dw, last_energy_dwh
+              FROM charging_session WHERE session_id = ANY(%(session_ids)s)
+            """,
+            ids,
+        ).fetchall()
+    extras = conn.execute(
+        """
+        SELECT charging_session.session_id, site.name,
+               (SELECT phase FROM meter_sample WHERE meter_sample.session_id = charging_session.session_id
+                 ORDER BY sampled_at DESC LIMIT 1)
+          FROM charging_session JOIN site USING (site_id) WHERE charging_session.session_id = ANY(%(session_ids)s)
+        """,
+        ids,
+    ).fetchall()
+    readings: dict[UUID, list[SlotReading]] = defaultdict(list)
+    for session_id, slot_at, energy_dwh, elapsed_s in conn.execute(
+        """
+        SELECT session_id, date_bin(%(slot)s, sampled_at, %(epoch)s) AS slot_at, max(energy_dwh), max(elapsed_s)
+          FROM meter_sample WHERE session_id = ANY(%(session_ids)s) GROUP BY 1, 2 ORDER BY 1, 2
+        """,
+        ids | {"slot": SLOT, "epoch": SLOT_EPOCH},
+    ):
+        readings[session_id].append(SlotReading(slot_at, energy_dwh, elapsed_s))
+    named = {session_id: (name, phase) for session_id, name, phase in extras}
+    return {
+        session.session_id: WatchedSession(
+            session, *named[session.session_id], tuple(readings[session.session_id])
+        )
+        for session in found
+    }
+
+
+def session_page(
+    conn: Connection[TupleRow],
+    *,
+    limit: int,
+    site_id: str | None = None,
+    pile_id: str | None = None,
+    state: SessionState | None = None,
+    after: PageKey | None = None,
+) -> list[ChargingSession]:
+    """Sessions newest first, at most `limit`, those older than `after` if given."""
+    with conn.cursor(row_factory=class_row(ChargingSession)) as cursor:
+        return cursor.execute(
+            """
+            SELECT session_id, pile_id, port_no, site_id, state, prepaid_fen, tariff_version_id, agreement_version_id,
+                   limit_s, limit_dwh, created_at, paid_at, started_at, ended_at, settled_at, closed_at, failure,
+                   stop_reason, energy_dwh, duration_s, last_sampled_at, last_power_dw, last_energy_dwh
+              FROM charging_session
+             WHERE (%(site_id)s::text IS NULL OR site_id = %(site_id)s)
+               AND (%(pile_id)s::text IS NULL OR pile_id = %(pile_id)s)
+               AND (%(state)s::text IS NULL OR state = %(state)s)
+               AND (%(created_at)s::timestamptz IS NULL
+                    OR (created_at, session_id) < (%(created_at)s, %(session_id)s::uuid))
+             ORDER BY created_at DESC, session_id DESC LIMIT %(limit)s
+            """,
+            {
+                "site_id": site_id,
+                "pile_id": pile_id,
+                "state": state,
+                "created_at": after.created_at if after else None,
+                "session_id": after.session_id if after else None,
+                "limit": limit,
+            },
+        ).fetchall()
+
+
+def periods_so_far(slots: Sequence[SlotReading], *, started_at: datetime) -> list[ChargingPeriod]:
+    """Cumulative slot readings as periods to rate; each stays within its slot, so that its price is that slot's."""
+    periods: list[ChargingPeriod] = []
+    energy_dwh = elapsed_s = 0
+    for slot in slots:
+        begin = max(slot.slot_at, started_at)
+        room_s = int((slot.slot_at + SLOT - begin).total_seconds())
+        duration_s = max(0, min(slot.elapsed_s - elapsed_s, room_s))
+        added_dwh = max(0, slot.energy_dwh - energy_dwh)
+        if duration_s:
+            periods.append(
+                ChargingPeriod(
+                    started_at=begin,
+                    duration_s=duration_s,
+                    energy_dwh=added_dwh,
+                    power_dw=added_dwh * 3600 // duration_s,
+                )
+            )
+            energy_dwh, elapsed_s = max(energy_dwh, slot.energy_dwh), max(elapsed_s, slot.elapsed_s)
+    return periods
