@@ -33,7 +33,7 @@ class MigrationChanged(MigrationRefused):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"migration {name} was changed after this database applied it; restore the file and add a new migration"
+            f"migration {name} was changed after this database applied it; restore the file and add a new one"
         )
         self.name = name
 

@@ -1,4 +1,4 @@
-"""The tables of procrastinate, the job queue: created from its own schema file, upgraded by its own migrations."""
+"""The tables of procrastinate, the job queue: made from its own schema file, upgraded by its own migrations."""
 
 import re
 from importlib.metadata import version
@@ -31,7 +31,7 @@ def migrate(conn: Connection) -> str:
         """
     )
     conn.execute(
-        "COMMENT ON TABLE job_queue_version IS 'Versions of procrastinate whose tables this database has had.'"
+        "COMMENT ON TABLE job_queue_version IS 'Versions of procrastinate this database has had the tables of.'"
     )
     row = conn.execute("SELECT to_regclass('procrastinate_jobs') IS NOT NULL").fetchone()
     if row is None or not row[0]:

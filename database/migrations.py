@@ -1,7 +1,7 @@
 """Forward-only migrations: numbered plain SQL files, each applied once, in order, and never changed after.
 
-Every applied file is recorded in `schema_migration` with its SHA-256. All work happens under one advisory lock, so
-that processes starting together migrate once; each file has its own transaction.
+Every applied file is recorded in `schema_migration` with its SHA-256. All work happens under one advisory
+lock, so that processes starting together migrate once; each file has its own transaction.
 """
 
 import hashlib
@@ -62,8 +62,8 @@ def migrate(
 ) -> MigrationReport:
     """Bring the database to the newest migration of `path` and the job queue to its installed version.
 
-    Raises a `MigrationRefused` before anything is changed when files and database disagree, `MigrationFailed` when
-    the server refuses a file, `MigrationLockTimeout` when another process migrates for longer than
+    Raises a `MigrationRefused` before anything is changed when files and database disagree, `MigrationFailed`
+    when the server refuses a file, `MigrationLockTimeout` when another process migrates for longer than
     `lock_timeout_s` seconds.
     """
     migrations = read_migrations(path)

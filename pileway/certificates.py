@@ -1,6 +1,6 @@
-"""The private certificate authorities and what they sign: server, gateway and pile certificates (X.509, P-256).
+"""The private certificate authorities and what they sign: server, gateway and pile certificates (P-256).
 
-Certificates live on the machine's real clock, never on an accelerated one: TLS libraries compare them with it.
+Certificates live on the machine's real clock, never on an accelerated one: TLS libraries compare with it.
 """
 
 import ipaddress
@@ -46,7 +46,7 @@ class Authority:
 
 
 def load_or_create_authority(folder: Path, name: str) -> Authority:
-    """Return the authority kept as `<name>.crt` and `<name>.key` (mode 600) in `folder`, making it on first use."""
+    """Return the authority kept as `<name>.crt` and `<name>.key` in `folder`, making it on first use."""
     key_path, certificate_path = folder / f"{name}.key", folder / f"{name}.crt"
     key = _load_key(home.secret_bytes(key_path, make=lambda: _key_pem(_new_key())), key_path)
     if not certificate_path.exists():
@@ -80,7 +80,7 @@ def issue_client(authority: Authority, common_name: str, *, life: timedelta = LE
 def sign_client_key(
     authority: Authority, common_name: str, key: ec.EllipticCurvePublicKey, *, life: timedelta = LEAF_LIFE
 ) -> bytes:
-    """Issue a client certificate (PEM) for a key somebody else keeps, such as the one of a device's request."""
+    """Issue a client certificate (PEM) for a key somebody else keeps, such as a device that sent a request."""
     builder = _leaf(authority, common_name, key, life)
     builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
     return _sign(authority, builder)

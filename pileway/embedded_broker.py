@@ -1,8 +1,8 @@
 """A private Mosquitto under the home folder: one listener for piles, one for the gateway, both mutual TLS.
 
-A pile's certificate names it: the common name is its user name and its client id, and the ACL patterns let it write and
-read only its own topics. The service listener trusts another authority, so that no pile can reach it. Queues are
-sized so that the broker drops nothing silently in the hours a gateway may be away.
+A pile's certificate names it: the common name is its user name and its client id, and the ACL patterns let it
+write and read only its own topics. The service listener trusts another authority, so that no pile can reach it.
+Queues are sized so that the broker drops nothing silently in the hours a gateway may be away.
 """
 
 import os
@@ -123,20 +123,7 @@ class EmbeddedBroker:
         account.give(self.folder / "data", owner)
         account.open_way(self.folder, owner)
         self._write_certificates(owner)
-        for attempt in range(1, _PORT_TRIES + 1):
-            device_port = home.remembered_port(
-                self.folder.parent / "broker-device.port", wanted=self.device_port
-            )
-            service_port = home.remembered_port(
-                self.folder.parent / "broker-service.port", wanted=self.service_port
-            )
-            try:
-                self._launch(program, owner, device_port=device_port, service_port=service_port)
-                self._wait_ready(device_port, service_port)
-                break
-            except PortTaken:
-                if self.device_port is not None or self.service_port is not None or attempt == _PORT_TRIES:
-                    raise
+        device_port, service_port = self._launch_on_free_ports(program, owner)
         log.info("broker_started", device_port=device_port, service_port=service_port)
         return BrokerAddress(
             device_url=f"mqtts://{_told_address(self.bind_address)}:{device_port}",
@@ -207,6 +194,21 @@ class EmbeddedBroker:
             and key_path.exists()
             and certificates.still_serves(certificate_path.read_bytes(), authority=service)
         )
+
+    def _launch_on_free_ports(self, program: Path, owner: tuple[int, int] | None) -> tuple[int, int]:
+        for attempt in range(1, _PORT_TRIES + 1):
+            device_port = home.remembered_port(self.folder.parent / "device.port", wanted=self.device_port)
+            service_port = home.remembered_port(self.folder.parent / "service.port", wanted=self.service_port)
+            try:
+                self._launch(program, owner, device_port=device_port, service_port=service_port)
+                self._wait_ready(device_port, service_port)
+            except PortTaken:
+                fixed = self.device_port is not None or self.service_port is not None
+                if fixed or attempt == _PORT_TRIES:
+                    raise
+            else:
+                return device_port, service_port
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _launch(
         self, program: Path, owner: tuple[int, int] | None, *, device_port: int, service_port: int

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,15 +60,7 @@ class EmbeddedPostgres:
         if not (self.folder / "data" / "PG_VERSION").exists():
             self._create_data(binaries, password, owner)
         _clear_predecessor(self.folder / "data")
-        for attempt in range(1, _PORT_TRIES + 1):
-            port = home.remembered_port(self.folder.parent / "postgres.port", wanted=self.port)
-            try:
-                self._launch(binaries, port, owner)
-                self._wait_ready(port, password)
-                break
-            except PortTaken:
-                if self.port is not None or attempt == _PORT_TRIES:
-                    raise
+        port = self._launch_on_free_port(binaries, password, owner)
         dsn = self._dsn(port, password, DATABASE_NAME)
         self._create_database(port, password)
         log.info("postgres_started", port=port, folder=str(self.folder))
@@ -116,6 +108,19 @@ class EmbeddedPostgres:
             raise server_log.failure("PostgreSQL's initdb", self.log_path, after=before)
         draft.rename(self.folder / "data")
 
+    def _launch_on_free_port(self, binaries: Path, password: str, owner: tuple[int, int] | None) -> int:
+        for attempt in range(1, _PORT_TRIES + 1):
+            port = home.remembered_port(self.folder.parent / "postgres.port", wanted=self.port)
+            try:
+                self._launch(binaries, port, owner)
+                self._wait_ready(port, password)
+            except PortTaken:
+                if self.port is not None or attempt == _PORT_TRIES:
+                    raise
+            else:
+                return port
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
     def _launch(self, binaries: Path, port: int, owner: tuple[int, int] | None) -> None:
         if not home.port_is_free(port):
             raise PortTaken(f"PostgreSQL cannot use port {port}: another program listens there")
@@ -151,7 +156,7 @@ class EmbeddedPostgres:
                 if "password authentication failed" in str(error):
                     self.stop()
                     raise AccessDenied(
-                        f"{self.secrets / 'postgres-password'} is not the password of the data in {self.folder}"
+                        f"{self.secrets}/postgres-password is not the password of the data in {self.folder}"
                     ) from None
                 time.sleep(_POLL_S)
             else:
@@ -187,7 +192,7 @@ def _binaries() -> Path:
 
 
 @contextmanager
-def _password_file(folder: Path, password: str, owner: tuple[int, int] | None) -> Iterator[Path]:
+def _password_file(folder: Path, password: str, owner: tuple[int, int] | None) -> Generator[Path]:
     path = folder / ".password"
     home.write_private(path, password.encode(), owner=owner)
     try:
@@ -199,8 +204,8 @@ def _password_file(folder: Path, password: str, owner: tuple[int, int] | None) -
 def _clear_predecessor(data: Path) -> None:
     """Deal with the pid file of a server that did not end in order.
 
-    A process killed with SIGKILL leaves its server shutting down for a moment; and after a restart of the machine
-    the recorded pid may belong to somebody else, which the server would take for itself.
+    A process killed with SIGKILL leaves its server shutting down for a moment; and after a restart of the
+    machine the recorded pid may belong to somebody else, whom the server would take for a twin.
     """
     pid_file = data / "postmaster.pid"
     deadline = time.monotonic() + PREDECESSOR_LIMIT_S

@@ -1,10 +1,11 @@
 """Child processes that never outlive us, not even when we are killed with SIGKILL.
 
-`spawn` starts a program in a process group of its own, so that Ctrl-C in the terminal reaches only us and we can stop
-our children in order. Between us and the program runs this very file as a script: on Linux it asks the kernel
-to signal the program when its parent dies and becomes the program; elsewhere it stays and watches.
+`spawn` starts a program in a process group of its own, so that Ctrl-C in the terminal reaches only us and we can
+stop our children in order. Between us and the program runs this very file as a script: on Linux it asks the
+kernel to signal the program when its parent dies and becomes the program; elsewhere it stays and watches.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -30,7 +31,7 @@ def spawn(
     account: tuple[int, int] | None = None,
     directory: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start `command`; it gets `death_signal` when we die. `account` is the (uid, gid) it runs as, if not ours.
+    """Start `command`; it gets `death_signal` when we die. `account` is its (uid, gid), if not ours.
 
     Call it from a thread that lives as long as the child should: Linux counts the death of the thread.
     """
@@ -63,10 +64,8 @@ def stop(process: subprocess.Popen[bytes], *, by: signal.Signals, limit_s: float
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill the process and its group at once, and reap it."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait(timeout=_KILL_AFTER_S)
 
 
@@ -82,7 +81,8 @@ def _main(arguments: list[str]) -> int:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:
         return _PARENT_GONE
-    os.execvp(command[0], command)
+    os.execvp(command[0], command)  # noqa: S606 - a list, no shell
+    raise AssertionError("unreachable: execvp does not return")
 
 
 def _watch(command: list[str], *, parent: int, death_signal: int) -> int:

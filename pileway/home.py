@@ -1,18 +1,21 @@
-"""The folder of one installation: secrets, data of the embedded parts, logs; one process owns it at a time."""
+"""The folder of one installation: secrets, data of the embedded parts, logs; one process owns it."""
 
 import fcntl
 import os
+import random
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pileway.errors import AccessDenied, HomeInUse
+from pileway.errors import AccessDenied, HomeInUse, PortTaken
 
 _PRIVATE_FOLDER = 0o700
 _PRIVATE_FILE = 0o600
 _CROSSABLE_FOLDER = 0o711
+_PORTS = range(20_000, 32_000)
+_PORT_TRIES = 100
 
 
 def prepare(home: Path) -> Path:
@@ -37,7 +40,7 @@ def private_folder(path: Path) -> Path:
 
 
 @contextmanager
-def lock(home: Path) -> Iterator[None]:
+def lock(home: Path) -> Generator[None]:
     """Own the folder while the block runs; raises `HomeInUse`. The system frees the lock when we die."""
     with (home / "lock").open("a+") as file:
         try:
@@ -67,7 +70,7 @@ def secret_bytes(path: Path, *, make: Callable[[], bytes]) -> bytes:
 
 
 def write_private(path: Path, content: bytes, *, owner: tuple[int, int] | None = None) -> None:
-    """Replace `path` by `content` with mode 600, owned by `owner` (uid, gid) if given; readers see old or new."""
+    """Replace `path` by `content`, mode 600, owned by `owner` (uid, gid) if given; readers see old or new."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
@@ -81,7 +84,7 @@ def write_private(path: Path, content: bytes, *, owner: tuple[int, int] | None =
 
 
 def remembered_port(path: Path, *, wanted: int | None) -> int:
-    """Return `wanted`, or the port kept in `path` while it is free, or a new free loopback port, and keep it."""
+    """Return and keep `wanted`, or the port kept in `path` while it is free, or a new free loopback port."""
     if wanted is None:
         wanted = _read_port(path)
         if wanted is None or not port_is_free(wanted):
@@ -91,11 +94,15 @@ def remembered_port(path: Path, *, wanted: int | None) -> int:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a loopback port that nobody uses now.
+
+    It lies below the range systems take for outgoing connections: a client that keeps trying a stopped server
+    there would one day be given that very port and connect to itself.
+    """
+    for port in random.SystemRandom().sample(_PORTS, k=_PORT_TRIES):
+        if port_is_free(port):
+            return port
+    raise PortTaken(f"no free port found between {_PORTS.start} and {_PORTS.stop - 1}")
 
 
 def port_is_free(port: int) -> bool:

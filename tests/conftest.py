@@ -1,7 +1,7 @@
 """Real parts for the tests: a PostgreSQL database for each test, and a Mosquitto with its authorities.
 
-Each worker process starts its own server once and clones a migrated template per test. With `PILEWAY_TEST_DSN`
-the databases are made on that server instead (the role must be allowed to create databases).
+Each worker process starts its own server once and clones a migrated template per test. With
+`PILEWAY_TEST_DSN` the databases are made on that server instead (the role must be allowed to create databases).
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
 from database import migrations
@@ -100,7 +100,7 @@ class Broker:
         return self.server.device_authority()
 
     def issue_pile(self, pile_id: str, *, authority: Authority | None = None) -> PileFiles:
-        """Issue a pile certificate, by the device authority or by another one that the broker should refuse."""
+        """Issue a pile certificate, by the device authority or by one the broker should refuse."""
         identity = certificates.issue_client(authority or self.device_authority, pile_id)
         files = PileFiles(self.folder / f"{pile_id}.crt", self.folder / f"{pile_id}.key")
         home.write_private(files.certificate_path, identity.certificate_pem)
@@ -203,7 +203,7 @@ def broker(work_folder: Path) -> Iterator[Broker]:
 
 
 def _name_of(dsn: str) -> str:
-    name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
+    name = conninfo_to_dict(dsn)["dbname"]
     assert isinstance(name, str)
     return name
 
