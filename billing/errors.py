@@ -8,6 +8,9 @@ BillingError
     EntryUnbalanced, EntryConflict, EntryUnknown
     SplitRefused, RatingRefused
     SessionUnpaid, ChargeConflict
+    PaymentUnknown, PaymentConflict, PaymentUnpaid, AmountMismatch
+    RefundUnknown, RefundConflict, OverRefund
+    RailUnknown, RailRefused, RailUnavailable, NotificationRefused
 
 Each carries the facts of the case; HTTP status and words are chosen at the edge.
 """
@@ -155,3 +158,88 @@ class ChargeConflict(BillingError):
 
     session_id: UUID
     entry_kind: str
+
+
+@dataclass(eq=False)
+class PaymentUnknown(BillingError):
+    """There is no payment of this number, or it belongs to another rail."""
+
+    number: str
+
+
+@dataclass(eq=False)
+class PaymentConflict(BillingError):
+    """The payment exists with other facts: another amount, rail or transaction."""
+
+    out_trade_no: str
+    field: str
+
+
+@dataclass(eq=False)
+class PaymentUnpaid(BillingError):
+    """No money was received for this payment, so none can go back."""
+
+    payment_id: UUID
+
+
+@dataclass(eq=False)
+class AmountMismatch(BillingError):
+    """The rail reports another amount than we asked for."""
+
+    number: str
+    expected_fen: int
+    reported_fen: int
+
+
+@dataclass(eq=False)
+class RefundUnknown(BillingError):
+    """There is no refund of this number."""
+
+    number: str
+
+
+@dataclass(eq=False)
+class RefundConflict(BillingError):
+    """The idempotency key was used before for another refund."""
+
+    idempotency_key: str
+
+
+@dataclass(eq=False)
+class OverRefund(BillingError):
+    """More would go back than was paid, refunds in flight included."""
+
+    payment_id: UUID
+    amount_fen: int
+    refundable_fen: int
+
+
+@dataclass(eq=False)
+class RailUnknown(BillingError):
+    """No rail of this name is configured."""
+
+    rail: str
+
+
+@dataclass(eq=False)
+class RailRefused(BillingError):
+    """The rail refused to place the payment; `code` is its own word for why."""
+
+    rail: str
+    code: str
+
+
+@dataclass(eq=False)
+class RailUnavailable(BillingError):
+    """The rail gave no trustworthy answer in time."""
+
+    rail: str
+    reason: str
+
+
+@dataclass(eq=False)
+class NotificationRefused(BillingError):
+    """A notification that is not proven to be the rail's, or not about our money."""
+
+    rail: str
+    reason: str

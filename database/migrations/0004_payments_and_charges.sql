@@ -12,6 +12,7 @@ CREATE TABLE payment (
     expires_at          timestamptz NOT NULL,
     paid_at             timestamptz,
     closed_at           timestamptz,
+    rail_closed_at      timestamptz,
     UNIQUE (rail, rail_transaction_id),
     CHECK (state <> 'paid' OR (paid_at IS NOT NULL AND rail_transaction_id IS NOT NULL))
 );
@@ -19,7 +20,10 @@ COMMENT ON TABLE payment IS 'A rider''s prepayment for one session through one r
 COMMENT ON COLUMN payment.amount_fen IS 'Prepaid amount in fen.';
 COMMENT ON COLUMN payment.refund_fen IS 'Refunds asked for so far in fen, in flight ones included; can never exceed the amount.';
 COMMENT ON COLUMN payment.out_trade_no IS 'Our number for the payment at the rail.';
-CREATE INDEX payment_open ON payment (expires_at) WHERE state = 'created';
+COMMENT ON COLUMN payment.closed_at IS 'When we gave up waiting for the money; money that comes later goes back whole.';
+COMMENT ON COLUMN payment.rail_closed_at IS 'When the rail confirmed that the payment cannot be paid any more.';
+CREATE INDEX payment_undecided ON payment (expires_at)
+    WHERE state = 'created' OR (state = 'closed' AND rail_closed_at IS NULL);
 
 CREATE TABLE rail_notification (
     rail        text NOT NULL,
@@ -42,13 +46,15 @@ CREATE TABLE refund (
     last_error      text,
     rail_refund_id  text,
     requested_at    timestamptz NOT NULL,
+    retry_at        timestamptz NOT NULL,
     succeeded_at    timestamptz,
     CHECK (state <> 'succeeded' OR succeeded_at IS NOT NULL)
 );
 COMMENT ON TABLE refund IS 'Money going back to the rider by the original route; its number never changes, whatever the rail answers.';
 COMMENT ON COLUMN refund.amount_fen IS 'Refunded amount in fen.';
+COMMENT ON COLUMN refund.retry_at IS 'Nobody asks the rail before this instant, by the database''s clock: the network waits in real seconds.';
 CREATE INDEX refund_payment ON refund (payment_id);
-CREATE INDEX refund_open ON refund (requested_at) WHERE state <> 'succeeded';
+CREATE INDEX refund_open ON refund (retry_at) WHERE state <> 'succeeded';
 
 CREATE TABLE session_charge (
     session_id           uuid PRIMARY KEY,

@@ -1,0 +1,63 @@
+"""Enqueue billing's background jobs in the caller's transaction: no job without its cause committed.
+
+Delays are real seconds, because the jobs wait for the network; `billing/jobs.py` is the worker's side.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import procrastinate
+from procrastinate.exceptions import AlreadyEnqueued
+from psycopg import Connection
+from psycopg.pq import TransactionStatus
+from psycopg.rows import TupleRow
+
+QUEUE = "billing"
+INSTRUCT_REFUND = "instruct_refund"
+QUERY_PAYMENT = "query_payment"
+CLOSE_PAYMENT = "close_payment"
+
+# Never opened: it only writes the queue's own statements to connections that callers hand in.
+_enqueuer = procrastinate.App(connector=procrastinate.SyncPsycopgConnector())
+
+
+def defer_instruct_refund(conn: Connection[TupleRow], refund_id: UUID, *, after_s: int = 0) -> bool:
+    """Have a worker tell the rail about a refund or ask how it stands; False if queued already."""
+    return _defer(conn, INSTRUCT_REFUND, f"refund:{refund_id}", after_s, {"refund_id": str(refund_id)})
+
+
+def defer_query_payment(
+    conn: Connection[TupleRow], payment_id: UUID, *, attempt: int = 0, after_s: int = 0
+) -> bool:
+    """Have a worker ask whether a payment is paid; `attempt` counts from 0. False if queued already."""
+    args = {"payment_id": str(payment_id), "attempt": attempt}
+    return _defer(conn, QUERY_PAYMENT, f"payment:{payment_id}:query", after_s, args)
+
+
+def defer_close_payment(
+    conn: Connection[TupleRow], payment_id: UUID, *, attempt: int = 0, after_s: int = 0
+) -> bool:
+    """Have a worker close a payment at the rail; `attempt` counts from 0. False if queued already."""
+    args = {"payment_id": str(payment_id), "attempt": attempt}
+    return _defer(conn, CLOSE_PAYMENT, f"payment:{payment_id}:close", after_s, args)
+
+
+def _defer(
+    conn: Connection[TupleRow], task: str, queueing_lock: str, after_s: int, args: dict[str, str | int]
+) -> bool:
+    # Without an open transaction the savepoint below would be a transaction of its own and commit the job.
+    if conn.info.transaction_status is not TransactionStatus.INTRANS:
+        raise RuntimeError(f"{task} enqueued outside a transaction")
+    try:
+        with conn.transaction():
+            _enqueuer.configure_task(
+                task,
+                queue=QUEUE,
+                queueing_lock=queueing_lock,
+                schedule_in={"seconds": after_s} if after_s else None,
+                connection=conn,
+            ).defer(**args)
+    except AlreadyEnqueued:
+        return False
+    return True
