@@ -1,0 +1,112 @@
+"""The device certificate authority: checks a pile's request and signs its client certificate."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from gateway.errors import EnrolmentFault, EnrolmentRefused
+
+CERTIFICATE_LIFETIME = timedelta(days=365)
+_CLOCK_ALLOWANCE = timedelta(hours=1)
+_PILE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True)
+class IssuedCertificate:
+    """A signed certificate; `chain_pem` is the certificate followed by its issuer, `serial` in hex."""
+
+    chain_pem: str
+    serial: str
+    expires_at: datetime
+
+
+class CertificateAuthority:
+    """Signs certificates for piles with the device CA's key."""
+
+    def __init__(self, *, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+        self._certificate = certificate
+        self._key = key
+
+    @classmethod
+    def from_pem(cls, *, certificate_pem: bytes, key_pem: bytes) -> "CertificateAuthority":
+        """Read the CA from PEM. Raises ValueError when the key is not elliptic or not the certificate's."""
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+        key = serialization.load_pem_private_key(key_pem, password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ValueError("the device CA's key is not an elliptic-curve key")
+        if key.public_key() != certificate.public_key():
+            raise ValueError("the device CA's key does not belong to its certificate")
+        return cls(certificate=certificate, key=key)
+
+    def issue(self, csr_pem: str, *, pile_id: str, now: datetime) -> IssuedCertificate:
+        """Check the request and sign a client certificate for the pile.
+
+        The request must be PKCS#10 (RFC 2986) for a P-256 key, signed by that key, with the pile's id as its
+        only common name; whatever else it asks for is ignored. Raises EnrolmentRefused.
+        """
+        public_key = _checked_key(csr_pem, pile_id)
+        expires_at = (now + CERTIFICATE_LIFETIME).replace(microsecond=0)
+        serial = x509.random_serial_number()
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, pile_id)]))
+            .issuer_name(self._certificate.subject)
+            .public_key(public_key)
+            .serial_number(serial)
+            .not_valid_before(now - _CLOCK_ALLOWANCE)
+            .not_valid_after(expires_at)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_signing_only(), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
+            .sign(self._key, hashes.SHA256())
+        )
+        pem = serialization.Encoding.PEM
+        chain = certificate.public_bytes(pem) + self._certificate.public_bytes(pem)
+        return IssuedCertificate(chain_pem=chain.decode(), serial=f"{serial:x}", expires_at=expires_at)
+
+
+def _checked_key(csr_pem: str, pile_id: str) -> ec.EllipticCurvePublicKey:
+    try:
+        request = x509.load_pem_x509_csr(csr_pem.encode())
+        public_key = request.public_key()
+        signed = request.is_signature_valid
+        names = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm):
+        raise _refused("csr_pem is not a readable PKCS#10 request") from None
+    if not isinstance(public_key, ec.EllipticCurvePublicKey) or not isinstance(
+        public_key.curve, ec.SECP256R1
+    ):
+        raise _refused("the request's key is not on the curve P-256")
+    if not signed:
+        raise _refused("the request is not signed by the key it names")
+    if not _PILE_ID.fullmatch(pile_id) or [name.value for name in names] != [pile_id]:
+        raise _refused("the request's common name is not the pile id")
+    return public_key
+
+
+def _refused(message: str) -> EnrolmentRefused:
+    return EnrolmentRefused(EnrolmentFault.CSR_INVALID, message)
+
+
+def _signing_only() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
