@@ -116,12 +116,21 @@ def create(
     return existing
 
 
-def set_pay_url(conn: Connection[TupleRow], *, payment_id: UUID, pay_url: str) -> None:
-    """Keep the address the rider's phone opens; a rail may give a new one for the same payment."""
+def set_pay_url(conn: Connection[TupleRow], *, payment_id: UUID, pay_url: str) -> Payment:
+    """Keep the address the rider's phone opens; a rail may give a new one for the same payment.
+
+    A payment that was closed while the rail opened it is closed at the rail once more.
+    """
     conn.execute(
-        "UPDATE payment SET pay_url = %(pay_url)s WHERE payment_id = %(payment_id)s",
+        """
+        UPDATE payment SET pay_url = %(pay_url)s, rail_closed_at = NULL WHERE payment_id = %(payment_id)s
+        """,
         {"payment_id": payment_id, "pay_url": pay_url},
     )
+    payment = get(conn, payment_id)
+    if payment.state is PaymentState.CLOSED:
+        job_queue.defer_close_payment(conn, payment_id)
+    return payment
 
 
 def get(conn: Connection[TupleRow], payment_id: UUID) -> Payment:
