@@ -134,9 +134,9 @@ def stop(
     return get(conn, session_id)
 
 
-def refunded(conn: Connection[TupleRow], refund: Refund, session_id: UUID, *, now: datetime) -> None:
+def refunded(conn: Connection[TupleRow], refund: Refund, *, now: datetime) -> None:
     """The rider's money is back: a settled session closes, a failed one is done."""
-    session = lock(conn, session_id)
+    session = lock(conn, refund.session_id)
     if session is None:
         return
     if session.state is SessionState.SETTLED:
@@ -144,9 +144,11 @@ def refunded(conn: Connection[TupleRow], refund: Refund, session_id: UUID, *, no
     if session.closed_at is None:
         conn.execute(
             "UPDATE charging_session SET closed_at = %(now)s WHERE session_id = %(session_id)s",
-            {"now": now, "session_id": session_id},
+            {"now": now, "session_id": session.session_id},
         )
-        conn.execute("SELECT pg_notify('session_live', %(session_id)s)", {"session_id": str(session_id)})
+        conn.execute(
+            "SELECT pg_notify('session_live', %(session_id)s)", {"session_id": str(session.session_id)}
+        )
 
 
 _SELECT: LiteralString = """

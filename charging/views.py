@@ -3,16 +3,18 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
-from billing.rating import ChargingPeriod
 from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
-from charging.meter import SLOT, SLOT_EPOCH, SlotReading
+from billing.rating import ChargingPeriod
+from charging.meter import SLOT, SlotReading
 from charging.session_states import SessionState
 from charging.sessions import ChargingSession
+
+_SLOTS_COUNT_FROM = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def watched(conn: Connection[TupleRow], session_ids: Sequence[UUID]) -> dict[UUI
         SELECT session_id, date_bin(%(slot)s, sampled_at, %(epoch)s) AS slot_at, max(energy_dwh), max(elapsed_s)
           FROM meter_sample WHERE session_id = ANY(%(session_ids)s) GROUP BY 1, 2 ORDER BY 1, 2
         """,
-        ids | {"slot": SLOT, "epoch": SLOT_EPOCH},
+        ids | {"slot": SLOT, "epoch": _SLOTS_COUNT_FROM},
     ):
         readings[session_id].append(SlotReading(slot_at, energy_dwh, elapsed_s))
     named = {session_id: (name, phase) for session_id, name, phase in extras}

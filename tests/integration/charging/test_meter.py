@@ -1,0 +1,93 @@
+"""Meter frames: stored once whatever comes twice, by COPY and by INSERT alike."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from charging import meter
+from charging.meter import MeterFrame, PortSample
+from database.pool import Connection
+
+START = datetime(2026, 3, 1, 12, 10, tzinfo=UTC)
+SESSIONS = [uuid4() for _ in range(3)]
+
+
+def sample(session_id: UUID, *, elapsed_s: int, energy_dwh: int) -> PortSample:
+    return PortSample(
+        session_id=session_id,
+        port_no=1,
+        elapsed_s=elapsed_s,
+        voltage_dv=2204,
+        current_ma=1500,
+        power_dw=1800,
+        power_min_dw=1700,
+        power_max_dw=1900,
+        power_mean_dw=1800,
+        power_factor_milli=560,
+        energy_dwh=energy_dwh,
+        temperature_dc=312,
+        phase=0,
+        window_s=30,
+    )
+
+
+def frame(pile_id: str, elapsed_s: int) -> MeterFrame:
+    return MeterFrame(
+        pile_id=pile_id,
+        sampled_at=START + timedelta(seconds=elapsed_s),
+        received_at=START + timedelta(seconds=elapsed_s + 1),
+        samples=[
+            sample(session, elapsed_s=elapsed_s, energy_dwh=elapsed_s * 1800 // 3600) for session in SESSIONS
+        ],
+    )
+
+
+def stored(conn: Connection) -> tuple[int, int, int]:
+    row = conn.execute(
+        """
+        SELECT (SELECT count(*) FROM meter_frame), count(*), count(DISTINCT (pile_id, port_no, sampled_at, session_id))
+          FROM meter_sample
+        """
+    ).fetchone()
+    assert row is not None
+    return row
+
+
+@pytest.mark.parametrize("takes_copy", [True, False])
+def test_frames_sent_twice_in_any_batches_are_stored_once(conn: Connection, takes_copy: bool) -> None:
+    frames = [frame(pile_id, elapsed_s) for pile_id in ("P1", "P2") for elapsed_s in range(0, 300, 30)]
+    first = meter.write_batch(conn, frames[:12], takes_copy=takes_copy)
+    again = meter.write_batch(conn, frames[5:] + frames[10:], takes_copy=takes_copy)
+    assert (first.frames, again.frames) == (12, 8)
+    assert stored(conn) == (20, 60, 60)
+
+
+def test_copy_and_insert_store_the_same_rows(conn: Connection) -> None:
+    meter.write_batch(conn, [frame("P1", 30)], takes_copy=True)
+    copied = conn.execute("SELECT * FROM meter_sample ORDER BY session_id").fetchall()
+    conn.rollback()
+    meter.write_batch(conn, [frame("P1", 30)], takes_copy=False)
+    assert conn.execute("SELECT * FROM meter_sample ORDER BY session_id").fetchall() == copied
+
+
+def test_a_rolled_back_batch_leaves_its_frames_free_to_come_again(conn: Connection) -> None:
+    with conn.transaction(force_rollback=True):
+        meter.write_batch(conn, [frame("P1", 30)])
+    assert meter.write_batch(conn, [frame("P1", 30)]).frames == 1
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_last_point(conn: Connection) -> None:
+    meter.write_batch(conn, [frame("P1", elapsed_s) for elapsed_s in range(0, 30_000, 30)])
+    points = meter.curve(conn, SESSIONS[0], most_points=100)
+    assert len(points) <= 100
+    assert points[-1].elapsed_s == 29_970
+    assert points == sorted(points, key=lambda point: point.sampled_at)
+
+
+def test_slots_end_on_the_half_hour(conn: Connection) -> None:
+    meter.write_batch(conn, [frame("P1", elapsed_s) for elapsed_s in range(0, 3600, 30)])
+    slots = meter.slots(conn, SESSIONS[0])
+    assert [(slot.slot_at.hour, slot.slot_at.minute) for slot in slots] == [(12, 0), (12, 30), (13, 0)]
+    assert slots[0].elapsed_s == 20 * 60 - 30
+    assert meter.highest_energy_dwh(conn, SESSIONS[0]) == slots[-1].energy_dwh
