@@ -5,7 +5,7 @@ ChargingError
 ├── PileExists, PileIdInvalid                               registration refused
 ├── ClaimRefused                                            enrolment refused
 ├── PortUnavailable                                         a start refused, with its cause
-├── AmountRefused                                           a prepayment outside its limits
+├── AmountRefused, AmountBuysNothing                        a prepayment outside its limits, or below any price
 ├── SettlementInconsistent                                  a settlement that contradicts itself
 └── SecretUnreadable                                        a device secret the key in use cannot open
 """
@@ -97,6 +97,14 @@ class AmountRefused(ChargingError):
 
     def __str__(self) -> str:
         return f"prepayment of {self.amount_fen} fen is outside {self.least_fen} to {self.most_fen} fen"
+
+
+@dataclass
+class AmountBuysNothing(ChargingError):
+    amount_fen: int
+
+    def __str__(self) -> str:
+        return f"a prepayment of {self.amount_fen} fen buys no energy at this site's tariff"
 
 
 @dataclass

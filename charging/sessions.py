@@ -13,7 +13,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
 from billing.refunds import Refund
-from charging import commands
+from charging import commands, ports
 from charging.commands import CommandKind
 from charging.errors import SessionUnknown
 from charging.session_states import SessionState, can_move
@@ -71,6 +71,15 @@ def get(conn: Connection[TupleRow], session_id: UUID) -> ChargingSession:
 def lock(conn: Connection[TupleRow], session_id: UUID) -> ChargingSession | None:
     """Hold a session until the transaction ends; None when there is none."""
     return _select(conn, session_id, _SELECT_FOR_UPDATE)
+
+
+def lock_with_port(conn: Connection[TupleRow], session_id: UUID) -> ChargingSession | None:
+    """Hold the session's port, then the session; None when there is none."""
+    session = _select(conn, session_id, _SELECT)
+    if session is None:
+        return None
+    ports.lock(conn, pile_id=session.pile_id, port_no=session.port_no)
+    return lock(conn, session_id)
 
 
 def transitions(conn: Connection[TupleRow], session_id: UUID) -> list[Transition]:

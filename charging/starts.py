@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from billing import agreements, charges, payments, rating, tariffs
+from billing import affordability, agreements, charges, payments, tariffs
 from billing.payments import Payment
 from charging import commands, events, piles, ports, sessions
 from charging.commands import CommandKind
-from charging.errors import AmountRefused, PortUnavailable
+from charging.errors import AmountBuysNothing, AmountRefused, PortUnavailable
 from charging.events import EventKind
 from charging.piles import PileState
 from charging.ports import FREE, PortState
@@ -54,7 +54,7 @@ def order(
 ) -> Order:
     """Create a session and its payment, with tariff and agreement frozen as they hold now.
 
-    Raises AmountRefused, PileUnknown, PortUnknown, PortUnavailable, TariffMissing, AgreementMissing.
+    Raises AmountRefused, AmountBuysNothing, PileUnknown, PortUnknown, PortUnavailable, TariffMissing, AgreementMissing.
     """
     if not LEAST_PREPAID_FEN <= amount_fen <= MOST_PREPAID_FEN:
         raise AmountRefused(amount_fen, LEAST_PREPAID_FEN, MOST_PREPAID_FEN)
@@ -64,7 +64,15 @@ def order(
     site_id = piles.get(conn, pile_id).site_id
     tariff = tariffs.current(conn, site_id=site_id, at=now)
     agreement = agreements.current(conn, site_id=site_id, at=now)
-    limits = rating.affordable(tariff, amount_fen=amount_fen, longest_s=LONGEST_SESSION_S)
+    limits = affordability.affordable(
+        tariff,
+        amount_fen=amount_fen,
+        longest_s=LONGEST_SESSION_S,
+        at=now,
+        most_power_dw=PORT_POWER_LIMIT_W * 10,
+    )
+    if limits.energy_dwh == 0 or limits.duration_s == 0:
+        raise AmountBuysNothing(amount_fen)
     session_id = uuid4()
     conn.execute(
         """
@@ -113,9 +121,7 @@ def start_obstacle(conn: Connection[TupleRow], *, pile_id: str, port_no: int) ->
 
 def paid(conn: Connection[TupleRow], payment: Payment, *, waits: Waits, now: datetime) -> None:
     """The rider has paid: tell the pile to start, or give everything back at once. A repeat changes nothing."""
-    session = sessions.get(conn, payment.session_id)
-    ports.lock(conn, pile_id=session.pile_id, port_no=session.port_no)
-    session = sessions.lock(conn, payment.session_id)
+    session = sessions.lock_with_port(conn, payment.session_id)
     if session is None or session.state is not SessionState.CREATED:
         return
     obstacle = start_obstacle(conn, pile_id=session.pile_id, port_no=session.port_no)
