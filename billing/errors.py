@@ -3,11 +3,11 @@
 BillingError
     PartyConflict, PartyUnknown
     TariffInvalid, TariffMissing, TariffVersionUnknown
-    AgreementInvalid, AgreementMissing, AgreementVersionUnknown
-    EffectiveFromNotLater
+    AgreementInvalid, AgreementMissing, AgreementSilent, AgreementVersionUnknown
+    EffectiveFromTooEarly
     EntryUnbalanced, EntryConflict, EntryUnknown
     SplitRefused, RatingRefused
-    SessionUnpaid, ChargeConflict
+    ChargeConflict
     PaymentUnknown, PaymentConflict, PaymentUnpaid, AmountMismatch
     RefundUnknown, RefundConflict, OverRefund
     RailUnknown, RailRefused, RailUnavailable, NotificationRefused
@@ -85,10 +85,18 @@ class AgreementInvalid(BillingError):
 
 @dataclass(eq=False)
 class AgreementMissing(BillingError):
-    """No agreement holds at the site at this instant, or it is silent on a fee kind that was charged."""
+    """No agreement holds at the site at this instant."""
 
     site_id: str
     at: datetime
+
+
+@dataclass(eq=False)
+class AgreementSilent(BillingError):
+    """The agreement does not say who shares a fee kind that the tariff charges."""
+
+    agreement_version_id: int
+    fee_kind: str
 
 
 @dataclass(eq=False)
@@ -99,12 +107,12 @@ class AgreementVersionUnknown(BillingError):
 
 
 @dataclass(eq=False)
-class EffectiveFromNotLater(BillingError):
-    """A new version must take effect after the latest one of its site: the past is never repriced."""
+class EffectiveFromTooEarly(BillingError):
+    """A version must take effect after the latest one of its site and not in the past: nothing is repriced."""
 
     site_id: str
     effective_from: datetime
-    latest_effective_from: datetime
+    earliest: datetime
 
 
 @dataclass(eq=False)
@@ -143,13 +151,6 @@ class RatingRefused(BillingError):
     """The metered periods cannot be rated: out of order, overlapping or negative."""
 
     reason: str
-
-
-@dataclass(eq=False)
-class SessionUnpaid(BillingError):
-    """The session has no payment that was received, so there is nothing to charge or give back."""
-
-    session_id: UUID
 
 
 @dataclass(eq=False)
