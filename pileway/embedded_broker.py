@@ -112,6 +112,7 @@ class EmbeddedBroker:
     device_port: int | None = None
     service_port: int | None = None
     bind_address: str = "127.0.0.1"
+    name: str = "broker"
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _log_start: int = field(default=0, init=False)
 

@@ -42,6 +42,7 @@ class EmbeddedPostgres:
     secrets: Path
     log_path: Path
     port: int | None = None
+    name: str = "database"
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _log_start: int = field(default=0, init=False)
