@@ -10,35 +10,20 @@ rounded once, half up, to whole fen, in `_line_fen` and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from typing import Any
 
 from billing import metered_slices
-from billing.affordability import Affordable, affordable, affordable_energy_dwh
 from billing.metered_slices import ChargingPeriod, Slice
-from billing.price_cards import FeeCard, PriceCard, PricedBand, describe
 from billing.tariff_elements import Dimension, PriceComponent, Restrictions, moment
 from billing.tariff_objects import FeeKind, Tariff, TariffVersion
 
-__all__ = [
-    "Affordable",
-    "ChargingPeriod",
-    "FeeCard",
-    "LineKind",
-    "PriceCard",
-    "PricedBand",
-    "RatedFee",
-    "RatedLine",
-    "affordable",
-    "affordable_energy_dwh",
-    "describe",
-    "rate",
-    "rate_all",
-]
+__all__ = ["ChargingPeriod", "LineKind", "RatedFee", "RatedLine", "rate", "rate_all"]
 
 
 class LineKind(StrEnum):
@@ -78,6 +63,18 @@ class RatedLine:
             "band": self.band,
             "amount_fen": self.amount_fen,
         }
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> RatedLine:
+        """The line that `as_json` wrote."""
+        return cls(
+            kind=LineKind(line["kind"]),
+            price_yuan=Decimal(line["price_yuan"]),
+            metered=line["metered"],
+            billed=line["billed"],
+            band=line["band"],
+            amount_fen=line["amount_fen"],
+        )
 
 
 @dataclass(frozen=True)
