@@ -1,0 +1,78 @@
+"""The worker process: billing's jobs, and the sweep of everything whose time has come."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+
+import psycopg
+import structlog
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from billing import jobs
+from billing.rail_calls import RailDesk
+from charging import timers
+from charging.waits import Waits
+
+log = structlog.get_logger()
+
+JOBS_AT_ONCE = 4
+QUEUE_CONNECTIONS = 4
+SWEEP_INTERVAL_S = 0.5
+"""Real seconds between two sweeps: how late a deadline can be noticed."""
+SHUTDOWN_S = 10.0
+RECONNECT_S = 2.0
+"""Real seconds before the job queue is opened again after the database was lost."""
+
+Pool = ConnectionPool[psycopg.Connection[TupleRow]]
+
+
+async def run(*, dsn: str, desk: RailDesk, waits: Waits, stop: asyncio.Event) -> None:
+    """Work until `stop` is set; a lost database is waited for."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_sweep(desk.pool, clock=desk.clock, waits=waits, stop=stop))
+        tasks.create_task(_work(dsn, desk, stop=stop))
+
+
+async def _work(dsn: str, desk: RailDesk, *, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        app = jobs.worker_app(dsn, max_connections=QUEUE_CONNECTIONS, concurrency=JOBS_AT_ONCE)
+        jobs.register(app, desk)
+        try:
+            async with app.open_async():
+                worker = asyncio.create_task(
+                    app.run_worker_async(install_signal_handlers=False, shutdown_graceful_timeout=SHUTDOWN_S)
+                )
+                stopping = asyncio.create_task(stop.wait())
+                await asyncio.wait({worker, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                stopping.cancel()
+                if not worker.done():
+                    worker.cancel()
+                with suppress(asyncio.CancelledError):
+                    await worker
+        except Exception as error:  # noqa: BLE001  # outermost line: the queue comes back with the database
+            log.warning("job_queue_lost", error=type(error).__name__)
+            await _pause(stop, RECONNECT_S)
+
+
+async def _sweep(pool: Pool, *, clock: Callable[[], datetime], waits: Waits, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            swept = await asyncio.to_thread(_sweep_once, pool, clock, waits)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            log.warning("sweep_failed", error=type(error).__name__)
+        else:
+            if swept.commands_expired or swept.piles_silent:
+                log.info("swept", commands_expired=swept.commands_expired, piles_silent=swept.piles_silent)
+        await _pause(stop, SWEEP_INTERVAL_S)
+
+
+def _sweep_once(pool: Pool, clock: Callable[[], datetime], waits: Waits) -> timers.Swept:
+    with pool.connection() as conn:
+        return timers.sweep(conn, waits=waits, now=clock())
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
