@@ -112,12 +112,16 @@ class EmbeddedBroker:
     device_port: int | None = None
     service_port: int | None = None
     bind_address: str = "127.0.0.1"
+    device_authority_path: Path | None = None
     name: str = "broker"
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _log_start: int = field(default=0, init=False)
 
     def start(self) -> BrokerAddress:
-        """Start the broker with its certificates and rules; raises a `PartFailed` that says what is wrong."""
+        """Start the broker with its certificates and rules; raises a `PartFailed` that says what is wrong.
+
+        A later start keeps the ports, so that its clients find it again.
+        """
         program = _find_program()
         owner = account.for_servers()
         account.give(self.folder, owner)
@@ -125,6 +129,7 @@ class EmbeddedBroker:
         account.open_way(self.folder, owner)
         self._write_certificates(owner)
         device_port, service_port = self._launch_on_free_ports(program, owner)
+        self.device_port, self.service_port = device_port, service_port
         log.info("broker_started", device_port=device_port, service_port=service_port)
         return BrokerAddress(
             device_url=f"mqtts://{_told_address(self.bind_address)}:{device_port}",
@@ -155,10 +160,6 @@ class EmbeddedBroker:
         """Exit code of a broker that ended by itself, None while it runs."""
         return self._process.poll() if self._process is not None else None
 
-    def device_authority(self) -> Authority:
-        """The authority that signs pile certificates."""
-        return certificates.load_or_create_authority(self.secrets, "device-ca")
-
     def _write_certificates(self, owner: tuple[int, int] | None) -> None:
         service = certificates.load_or_create_authority(self.secrets, "service-ca")
         server = self._server_identity(service)
@@ -167,7 +168,7 @@ class EmbeddedBroker:
             home.write_private(self.secrets / "gateway.key", gateway.key_pem)
             home.write_private(self.secrets / "gateway.crt", gateway.certificate_pem)
         for name, content in {
-            "device-ca.crt": self.device_authority().certificate_pem,
+            "device-ca.crt": self._device_authority_pem(),
             "service-ca.crt": service.certificate_pem,
             "server.crt": server.certificate_pem,
             "server.key": server.key_pem,
@@ -175,6 +176,11 @@ class EmbeddedBroker:
             "service.acl": _SERVICE_ACL.encode(),
         }.items():
             home.write_private(self.folder / name, content, owner=owner)
+
+    def _device_authority_pem(self) -> bytes:
+        if self.device_authority_path is not None:
+            return self.device_authority_path.read_bytes()
+        return certificates.load_or_create_authority(self.secrets, "device-ca").certificate_pem
 
     def _server_identity(self, service: Authority) -> Identity:
         names = _machine_names(self.bind_address)

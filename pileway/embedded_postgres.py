@@ -50,6 +50,8 @@ class EmbeddedPostgres:
     def start(self) -> str:
         """Start the server, creating its data on first use; return the DSN of the `pileway` database.
 
+        A later start keeps the port, so that those who know the DSN find it again.
+
         Raises a `PartFailed` that says what is wrong (port, permission, disk), with the end of the log.
         """
         owner = account.for_servers()
@@ -62,6 +64,7 @@ class EmbeddedPostgres:
             self._create_data(binaries, password, owner)
         _clear_predecessor(self.folder / "data")
         port = self._launch_on_free_port(binaries, password, owner)
+        self.port = port
         dsn = self._dsn(port, password, DATABASE_NAME)
         self._create_database(port, password)
         log.info("postgres_started", port=port, folder=str(self.folder))

@@ -5,17 +5,21 @@ import os
 import random
 import secrets
 import socket
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pileway.errors import AccessDenied, HomeInUse, PortTaken
 
+PREDECESSOR_LIMIT_S = 5.0
+
 _PRIVATE_FOLDER = 0o700
 _PRIVATE_FILE = 0o600
 _CROSSABLE_FOLDER = 0o711
 _PORTS = range(20_000, 32_000)
 _PORT_TRIES = 100
+_POLL_S = 0.05
 
 
 def prepare(home: Path) -> Path:
@@ -87,7 +91,7 @@ def remembered_port(path: Path, *, wanted: int | None) -> int:
     """Return and keep `wanted`, or the port kept in `path` while it is free, or a new free loopback port."""
     if wanted is None:
         wanted = _read_port(path)
-        if wanted is None or not port_is_free(wanted):
+        if wanted is None or not _becomes_free(wanted):
             wanted = free_port()
     path.write_text(f"{wanted}\n")
     return wanted
@@ -113,6 +117,16 @@ def port_is_free(port: int) -> bool:
             probe.bind(("127.0.0.1", port))
         except OSError:
             return False
+    return True
+
+
+def _becomes_free(port: int) -> bool:
+    """Wait a moment: a predecessor killed with SIGKILL may have left its server shutting down."""
+    deadline = time.monotonic() + PREDECESSOR_LIMIT_S
+    while not port_is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
     return True
 
 

@@ -4,14 +4,14 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
 HIDDEN = "[hidden]"
 
 _SECRET_NAME = re.compile(
-    r"password|passwd|secret|token|authorization|cookie|private|api_key|apikey|_key$|^key$|dsn|payload|phone|claim_code",
+    r"password|passwd|secret|token|authorization|cookie|private|dsn|payload|phone|claim_code|^key$|(?:api|api_v3|encryption|device|merchant|ca)_key",
     re.IGNORECASE,
 )
 _SECRET_VALUE = re.compile(
@@ -72,14 +72,13 @@ def _clean(value: Any) -> Any:
         case bytes():
             return f"[{len(value)} bytes]"
         case dict():
-            items: dict[Any, Any] = value
+            items = cast("dict[Any, Any]", value)
             return {
                 name: HIDDEN if _SECRET_NAME.search(str(name)) else _clean(inner)
                 for name, inner in items.items()
             }
         case list() | tuple():
-            sequence: list[Any] | tuple[Any, ...] = value
-            return [_clean(inner) for inner in sequence]
+            return [_clean(inner) for inner in cast("list[Any] | tuple[Any, ...]", value)]
         case _:
             return value
 

@@ -127,6 +127,8 @@ class Settings(BaseSettings):
     """Where riders and piles reach us; http://host:port when not set."""
     payment_sim_port: Port = 8081
     """Port of the simulated payment rails, on loopback."""
+    payment_sim_key_path: ExistingFile | None = None
+    """RSA key the simulated WeChat Pay signs with (PEM)."""
 
     clock_speed: Annotated[float, Field(gt=0, le=10_000)] = 1.0
     """How many times faster than real time the platform's clock runs; 1 outside the demo."""

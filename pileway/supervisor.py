@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -34,7 +34,11 @@ _STOP_LIMIT_S = 180.0
 log = structlog.get_logger()
 
 
-class Part(Protocol):
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+
+class Part(Protocol[T_co]):
     """Something that runs beside us and can be started again."""
 
     @property
@@ -47,8 +51,8 @@ class Part(Protocol):
         """Process id while it runs."""
         ...
 
-    def start(self) -> object:
-        """Start it and wait until it works; raises a `PartFailed`."""
+    def start(self) -> T_co:
+        """Start it and wait until it works; say how to reach it; raises a `PartFailed`."""
         ...
 
     def exit_code(self) -> int | None:
@@ -72,7 +76,7 @@ class PartState:
 
 @dataclass
 class _Watched:
-    part: Part
+    part: Part[object]
     started_at_s: float
     restarts: int = 0
     restarts_in_a_row: int = 0
@@ -85,7 +89,7 @@ class Supervisor:
 
     def __init__(self, log_folder: Path) -> None:
         self._output, self._output_file = _open_output(log_folder / "pileway.log")
-        self._tasks: queue.Queue[tuple[Callable[[], None], Future[None]]] = queue.Queue()
+        self._tasks: queue.Queue[Callable[[], None]] = queue.Queue()
         self._watched: list[_Watched] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
@@ -100,9 +104,9 @@ class Supervisor:
         self._output.removeHandler(self._output_file)
         self._output_file.close()
 
-    def add(self, part: Part) -> None:
+    def add(self, part: Part[T]) -> T:
         """Start a part, wait until it is ready and keep it running from then on; raises a `PartFailed`."""
-        self._do(lambda: self._start(part))
+        return self._do(lambda: self._start(part))
 
     def add_process(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start `python -m pileway <arguments>` as a part; its output goes to `pileway.log`, prefixed by `name`."""
@@ -127,10 +131,10 @@ class Supervisor:
             for watched in tuple(self._watched)
         )
 
-    def _do(self, task: Callable[[], None]) -> None:
-        future: Future[None] = Future()
-        self._tasks.put((task, future))
-        future.result(timeout=_ADD_LIMIT_S)
+    def _do(self, task: Callable[[], T]) -> T:
+        future: Future[T] = Future()
+        self._tasks.put(lambda: _fulfil(future, task))
+        return future.result(timeout=_ADD_LIMIT_S)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -142,20 +146,20 @@ class Supervisor:
 
     def _work_one(self) -> None:
         try:
-            task, future = self._tasks.get(timeout=_POLL_S)
+            task = self._tasks.get(timeout=_POLL_S)
         except queue.Empty:
             return
-        try:
-            task()
-        except BaseException as error:  # noqa: BLE001 - it belongs to the thread that asked
-            future.set_exception(error)
-        else:
-            future.set_result(None)
+        task()
 
-    def _start(self, part: Part) -> None:
-        part.start()
+    def _start(self, part: Part[T]) -> T:
+        try:
+            reached = part.start()
+        except BaseException:
+            part.stop()
+            raise
         self._watched.append(_Watched(part=part, started_at_s=time.monotonic()))
         log.info("part_started", part=part.name, pid=part.pid)
+        return reached
 
     def _stop(self, watched: _Watched) -> None:
         watched.part.stop()
@@ -197,6 +201,15 @@ class Supervisor:
             self._plan_restart(watched)
         else:
             log.info("part_restarted", part=watched.part.name, pid=watched.part.pid)
+
+
+def _fulfil(future: Future[T], task: Callable[[], T]) -> None:
+    try:
+        result = task()
+    except BaseException as error:  # noqa: BLE001 - it belongs to the thread that asked
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 def _open_output(path: Path) -> tuple[logging.Logger, logging.Handler]:
