@@ -1,0 +1,90 @@
+"""Everything a session's page and live stream show, read in one go for many sessions."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from psycopg import Connection
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool
+
+from billing import charges, payments, refunds, tariffs
+from billing.charges import SessionCharge
+from billing.refunds import Refund
+from billing.tariff_objects import FeeKind, TariffVersion
+from charging import views
+from charging.errors import SessionUnknown
+from charging.session_states import SessionState
+from charging.views import WatchedSession
+
+TARIFFS_KEPT = 500
+"""Tariff versions held in memory; they never change, so holding them is safe."""
+
+
+@dataclass(frozen=True)
+class SessionFacts:
+    """A session with its money: `fees_fen` is a preview until `charge` says what it was."""
+
+    watched: WatchedSession
+    fees_fen: Mapping[FeeKind, int]
+    charge: SessionCharge | None
+    refunds: tuple[Refund, ...]
+    pay_url: str | None
+
+
+class FactsReader:
+    """Reads session facts; remembers the tariff versions it has seen."""
+
+    def __init__(self, pool: ConnectionPool[Connection[TupleRow]]) -> None:
+        self._pool = pool
+        self._tariffs: dict[int, TariffVersion] = {}
+        self._lock = threading.Lock()
+
+    def read(self, session_ids: Sequence[UUID]) -> dict[UUID, SessionFacts]:
+        """The facts of those sessions that exist. Raises OperationalError, PoolTimeout."""
+        with self._pool.connection() as conn:
+            watched = views.watched(conn, session_ids)
+            return {session_id: self._facts(conn, each) for session_id, each in watched.items()}
+
+    def read_one(self, session_id: UUID) -> SessionFacts:
+        """The facts of one session. Raises SessionUnknown."""
+        facts = self.read([session_id]).get(session_id)
+        if facts is None:
+            raise SessionUnknown(session_id)
+        return facts
+
+    def _facts(self, conn: Connection[TupleRow], watched: WatchedSession) -> SessionFacts:
+        session = watched.session
+        charge = None
+        fees_fen: dict[FeeKind, int] = {}
+        if session.state in (SessionState.SETTLED, SessionState.CLOSED):
+            charge = charges.get(conn, session.session_id)
+        if charge is not None:
+            fees_fen = {fee.fee_kind: fee.charged_fen for fee in charge.fees}
+        elif watched.periods and session.started_at is not None:
+            fees_fen = charges.preview(
+                self._tariff(conn, session.tariff_version_id),
+                watched.periods,
+                session_started_at=session.started_at,
+                prepaid_fen=session.prepaid_fen,
+            )
+        pay_url = None
+        if session.state is SessionState.CREATED:
+            payment = payments.of_session(conn, session.session_id)
+            pay_url = payment.pay_url if payment is not None else None
+        over = (SessionState.SETTLED, SessionState.CLOSED, SessionState.FAILED, SessionState.CANCELLED)
+        given_back = refunds.of_session(conn, session.session_id) if session.state in over else []
+        return SessionFacts(watched, fees_fen, charge, tuple(given_back), pay_url)
+
+    def _tariff(self, conn: Connection[TupleRow], tariff_version_id: int) -> TariffVersion:
+        with self._lock:
+            known = self._tariffs.get(tariff_version_id)
+        if known is not None:
+            return known
+        version = tariffs.get(conn, tariff_version_id)
+        with self._lock:
+            if len(self._tariffs) >= TARIFFS_KEPT:
+                self._tariffs.pop(next(iter(self._tariffs)))
+            self._tariffs[tariff_version_id] = version
+        return version
