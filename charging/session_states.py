@@ -1,7 +1,7 @@
 """The states of a session and the moves between them. Pure.
 
     created ─ paid ─ starting ─ pending_plug ─ charging ─ stopping ─ awaiting_settlement ─ settled ─ closed
-       │        └──────┴────────────┴── failed (everything refunded)
+       ├────────┴──────┴────────────┴── failed (paid, and everything refunded)
     cancelled (never paid)
 
 A state only ever moves forward, so a message that comes late or twice changes nothing.
@@ -52,7 +52,7 @@ _LINE = (
 _RANK = {state: rank for rank, state in enumerate(_LINE)}
 
 BEFORE_CHARGE = frozenset({SessionState.PAID, SessionState.STARTING, SessionState.PENDING_PLUG})
-"""Paid, but no energy has flowed yet: a failure gives everything back."""
+"""The port is taken, but no energy has flowed yet: a failure gives everything back."""
 
 ON_PORT = BEFORE_CHARGE | {SessionState.CHARGING, SessionState.STOPPING}
 """States that occupy the port."""
@@ -66,7 +66,7 @@ def can_move(source: SessionState, target: SessionState) -> bool:
     if source in FINAL:
         return False
     if target is SessionState.FAILED:
-        return source in BEFORE_CHARGE
+        return source in BEFORE_CHARGE or source is SessionState.CREATED
     if target is SessionState.CANCELLED:
         return source is SessionState.CREATED
     if target not in (SessionState.PAID, SessionState.CREATED) and source is SessionState.CREATED:

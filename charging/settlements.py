@@ -15,12 +15,12 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-from billing.rating import ChargingPeriod
 from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from billing import charges
+from billing.rating import ChargingPeriod
 from charging import events, meter, ports, sessions
 from charging.errors import SettlementInconsistent
 from charging.events import EventKind

@@ -18,7 +18,7 @@ from charging.errors import AmountBuysNothing, AmountRefused, PortUnavailable
 from charging.events import EventKind
 from charging.piles import PileState
 from charging.ports import FREE, PortState
-from charging.session_states import BEFORE_CHARGE, SessionState, StartFailure
+from charging.session_states import SessionState, StartFailure
 from charging.sessions import ChargingSession
 from charging.waits import Waits
 
@@ -129,11 +129,11 @@ def paid(conn: Connection[TupleRow], payment: Payment, *, waits: Waits, now: dat
         "UPDATE charging_session SET paid_at = %(now)s WHERE session_id = %(session_id)s",
         {"now": now, "session_id": session.session_id},
     )
-    sessions.move(conn, session, SessionState.PAID, cause="payment_received", now=now)
-    session = sessions.get(conn, session.session_id)
     if obstacle is not None:
         _fail(conn, session, obstacle, now=now)
         return
+    sessions.move(conn, session, SessionState.PAID, cause="payment_received", now=now)
+    session = sessions.get(conn, session.session_id)
     commands.enqueue(
         conn,
         pile_id=session.pile_id,
@@ -229,9 +229,8 @@ def _fail(
     now: datetime,
     detail: str | None = None,
 ) -> None:
-    if session.state not in BEFORE_CHARGE:
+    if not sessions.move(conn, session, SessionState.FAILED, cause=failure, now=now):
         return
-    sessions.move(conn, session, SessionState.FAILED, cause=failure, now=now)
     conn.execute(
         "UPDATE charging_session SET failure = %(failure)s WHERE session_id = %(session_id)s",
         {"failure": detail or failure, "session_id": session.session_id},

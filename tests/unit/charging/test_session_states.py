@@ -23,13 +23,14 @@ def test_nothing_leaves_a_final_state(source: SessionState, target: SessionState
     assert not can_move(source, target)
 
 
-def test_an_unpaid_order_can_only_be_paid_or_cancelled() -> None:
+def test_an_order_is_paid_fails_when_paid_for_a_taken_port_or_is_cancelled() -> None:
     reachable = {target for target in SessionState if can_move(SessionState.CREATED, target)}
-    assert reachable == {SessionState.PAID, SessionState.CANCELLED}
+    assert reachable == {SessionState.PAID, SessionState.FAILED, SessionState.CANCELLED}
 
 
 def test_everything_goes_back_only_before_energy_flows() -> None:
-    assert {source for source in SessionState if can_move(source, SessionState.FAILED)} == BEFORE_CHARGE
+    failing = {source for source in SessionState if can_move(source, SessionState.FAILED)}
+    assert failing == BEFORE_CHARGE | {SessionState.CREATED}
 
 
 def test_a_settlement_can_overtake_every_message_of_its_session() -> None:

@@ -1,0 +1,166 @@
+"""A settlement becomes money once, whatever comes twice, late, early or wrong."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+from psycopg_pool import ConnectionPool
+
+from billing import charges, ledger, refunds
+from charging import events, sessions, settlements, starts, timers
+from charging.errors import SettlementInconsistent
+from charging.events import EventKind
+from charging.session_states import SessionState
+from charging.settlements import Outcome
+from charging.waits import Waits
+from database.pool import Connection
+
+if TYPE_CHECKING:
+    from tests.integration.charging.conftest import Stand
+
+PILE = "YQ-01"
+
+
+def kinds(stand: "Stand") -> set[EventKind]:
+    return {event.kind for event in events.newest(stand.conn, PILE, limit=20)}
+
+
+def test_a_settlement_is_rated_split_and_refunded_to_the_fen(stand: "Stand") -> None:
+    session = stand.charging(amount_fen=300)
+    assert stand.settle(stand.settlement(session)) is Outcome.STORED
+    charge = charges.get(stand.conn, session.session_id)
+    assert charge is not None
+    # 180 Wh from 12:10 to 13:10 at 0.8203 + 0.45 yuan a kWh: 14.7654 and 8.1 fen.
+    assert {fee.fee_kind: fee.charged_fen for fee in charge.fees} == {"electricity": 15, "service": 8}
+    assert charge.prepaid_fen == charge.charged_fen + charge.refund_fen == 300
+    shares = {party: fen for fee in charge.fees for party, fen in fee.shares_fen.items()}
+    assert sum(fen for fee in charge.fees for fen in fee.shares_fen.values()) == 23
+    assert set(shares) == {"yuquan-wuye", "lvdian", "laowang", "pileway"}
+    settled = sessions.get(stand.conn, session.session_id)
+    assert (settled.state, settled.energy_dwh, settled.stop_reason) == (SessionState.SETTLED, 1800, "full")
+    assert ledger.audit(stand.conn).clean
+
+
+def test_a_repeated_settlement_charges_once(stand: "Stand") -> None:
+    session = stand.charging()
+    settlement = stand.settlement(session)
+    assert [stand.settle(settlement) for _ in range(3)] == [
+        Outcome.STORED,
+        Outcome.DUPLICATE,
+        Outcome.DUPLICATE,
+    ]
+    assert (stand.count("session_charge"), stand.count("refund")) == (1, 1)
+    assert EventKind.SETTLEMENT_CONFLICT not in kinds(stand)
+
+
+def test_settlements_arriving_at_once_charge_once(stand: "Stand", pool: ConnectionPool[Connection]) -> None:
+    settlement = stand.settlement(stand.charging())
+    stand.conn.commit()
+
+    def settle(_: int) -> Outcome:
+        with pool.connection() as own:
+            return settlements.settle(own, settlement, now=stand.now + timedelta(hours=1))
+
+    with ThreadPoolExecutor(6) as threads:
+        outcomes = sorted(threads.map(settle, range(6)))
+    assert outcomes == sorted([Outcome.STORED] + [Outcome.DUPLICATE] * 5)
+    assert (stand.count("session_charge"), stand.count("refund")) == (1, 1)
+
+
+def test_another_settlement_of_the_same_session_is_told_and_changes_nothing(stand: "Stand") -> None:
+    session = stand.charging()
+    stand.settle(stand.settlement(session))
+    assert stand.settle(stand.settlement(session, slots=((1200, 9999),))) is Outcome.DUPLICATE
+    assert sessions.get(stand.conn, session.session_id).energy_dwh == 1800
+    assert EventKind.SETTLEMENT_CONFLICT in kinds(stand)
+
+
+def test_a_settlement_that_overtakes_every_other_message_still_charges(stand: "Stand") -> None:
+    session = stand.paid()
+    stand.settle(stand.settlement(session))
+    starts.started(stand.conn, pile_id=PILE, session_id=session.session_id, command_id=uuid4(), now=stand.now)
+    assert sessions.get(stand.conn, session.session_id).state is SessionState.SETTLED
+
+
+def test_an_unknown_session_is_kept_and_told(stand: "Stand") -> None:
+    session = replace(stand.charging(), session_id=uuid4())
+    assert stand.settle(stand.settlement(session)) is Outcome.UNKNOWN_SESSION_KEPT
+    assert stand.settle(stand.settlement(session)) is Outcome.DUPLICATE
+    assert stand.count("settlement") == 1
+    assert EventKind.SETTLEMENT_ORPHAN in kinds(stand)
+
+
+def test_a_pile_cannot_settle_the_session_of_another(stand: "Stand") -> None:
+    session = stand.charging()
+    assert stand.settle(stand.settlement(session, pile_id="YQ-02")) is Outcome.UNKNOWN_SESSION_KEPT
+    assert sessions.get(stand.conn, session.session_id).state is SessionState.CHARGING
+    assert stand.settle(stand.settlement(session)) is Outcome.STORED
+
+
+def test_a_session_without_energy_costs_nothing_and_everything_goes_back(stand: "Stand") -> None:
+    session = stand.charging(amount_fen=300)
+    stand.settle(stand.settlement(session, slots=()))
+    [refund] = refunds.of_session(stand.conn, session.session_id)
+    assert refund.amount_fen == 300
+    assert ledger.audit(stand.conn).clean
+
+
+def test_a_session_never_costs_more_than_was_prepaid(stand: "Stand") -> None:
+    session = stand.charging(amount_fen=100)
+    stand.settle(stand.settlement(session, slots=((1200, 9000), (1800, 9000), (1800, 9000))))
+    charge = charges.get(stand.conn, session.session_id)
+    assert charge is not None
+    assert (charge.charged_fen, charge.refund_fen) == (100, 0)
+    assert sessions.get(stand.conn, session.session_id).state is SessionState.CLOSED
+    assert ledger.audit(stand.conn).clean
+
+
+def test_a_settlement_after_everything_went_back_is_kept_and_told(stand: "Stand") -> None:
+    session = stand.paid()
+    stand.due()
+    timers.sweep(stand.conn, waits=Waits(), now=stand.now + Waits().start)
+    assert stand.settle(stand.settlement(session)) is Outcome.STORED
+    assert stand.count("session_charge") == 0
+    assert EventKind.SETTLEMENT_AFTER_REFUND in kinds(stand)
+
+
+def test_a_pile_clock_at_1970_is_rated_by_our_clock(stand: "Stand") -> None:
+    session = stand.charging()
+    stand.settle(stand.settlement(session, started_at=datetime(1970, 1, 1, 0, 10, tzinfo=UTC)))
+    charge = charges.get(stand.conn, session.session_id)
+    assert charge is not None
+    assert {fee.fee_kind: fee.charged_fen for fee in charge.fees} == {"electricity": 15, "service": 8}
+    assert EventKind.CLOCK_WRONG in kinds(stand)
+
+
+def test_registers_that_contradict_the_energy_are_told(stand: "Stand") -> None:
+    session = stand.charging()
+    stand.settle(stand.settlement(session, registers_dwh=9000))
+    assert EventKind.SETTLEMENT_DIFFERS in kinds(stand)
+
+
+def test_a_settlement_that_contradicts_itself_is_refused_and_stores_nothing(stand: "Stand") -> None:
+    session = stand.charging()
+    good = stand.settlement(session)
+    for bad, why in (
+        (replace(good, energy_dwh=1), "slots' energy does not sum"),
+        (replace(good, duration_s=1), "slots' seconds do not sum"),
+        (replace(good, end_register_dwh=1), "end register is below"),
+        (replace(good, slots=list(reversed(good.slots))), "not in time order"),
+    ):
+        with pytest.raises(SettlementInconsistent, match=why):
+            stand.settle(bad)
+    assert stand.count("settlement") == 0
+
+
+def test_a_session_closes_when_the_rider_has_the_money_back(stand: "Stand") -> None:
+    session = stand.charging()
+    stand.settle(stand.settlement(session))
+    [refund] = refunds.of_session(stand.conn, session.session_id)
+    sessions.refunded(stand.conn, refund, now=stand.now)
+    sessions.refunded(stand.conn, refund, now=stand.now + timedelta(days=1))
+    closed = sessions.get(stand.conn, session.session_id)
+    assert (closed.state, closed.closed_at) == (SessionState.CLOSED, stand.now)
