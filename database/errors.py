@@ -6,7 +6,8 @@ DatabaseError
 │   ├── MigrationChanged
 │   ├── MigrationMissing
 │   ├── MigrationOutOfOrder
-│   └── DatabaseNewer
+│   ├── DatabaseNewer
+│   └── TimescaleGone
 ├── MigrationFailed
 └── MigrationLockTimeout
 """
@@ -61,6 +62,13 @@ class DatabaseNewer(MigrationRefused):
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__(f"this database is newer than this version of Pileway: it has {', '.join(names)}")
         self.names = names
+
+
+class TimescaleGone(MigrationRefused):
+    """The database was made with TimescaleDB, which the server no longer offers."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"this database needs TimescaleDB, but there is {found}")
 
 
 class MigrationFailed(DatabaseError):

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 from psycopg.rows import class_row
 
-from database import job_queue
+from database import job_queue, timescale
 from database.errors import (
     DatabaseNewer,
     MigrationChanged,
@@ -21,8 +21,10 @@ from database.errors import (
     MigrationMisnamed,
     MigrationMissing,
     MigrationOutOfOrder,
+    TimescaleGone,
 )
 from database.pool import APPLICATION_NAME, Connection
+from database.timescale import TimeSeries
 
 MIGRATIONS_PATH = Path(__file__).parent / "migrations"
 LOCK_TIMEOUT_S = 60
@@ -54,6 +56,7 @@ class MigrationReport:
 
     applied: tuple[str, ...]
     already_applied: int
+    time_series: TimeSeries
     job_queue_version: str
 
 
@@ -62,32 +65,27 @@ def migrate(
 ) -> MigrationReport:
     """Bring the database to the newest migration of `path` and the job queue to its installed version.
 
+    After the files of `path` come those of the folder `timescale` or `plain` beside it, as the server has it.
+
     Raises a `MigrationRefused` before anything is changed when files and database disagree, `MigrationFailed`
     when the server refuses a file, `MigrationLockTimeout` when another process migrates for longer than
     `lock_timeout_s` seconds.
     """
-    migrations = read_migrations(path)
     with psycopg.connect(
         dsn, autocommit=True, prepare_threshold=None, connect_timeout=10, application_name=APPLICATION_NAME
     ) as conn:
         _lock(conn, lock_timeout_s)
         try:
-            _create_record(conn)
-            applied = _read_applied(conn)
-            pending = plan(migrations, applied)
-            for migration in pending:
-                _apply(conn, migration)
-            return MigrationReport(
-                applied=tuple(migration.name for migration in pending),
-                already_applied=len(applied),
-                job_queue_version=job_queue.migrate(conn),
-            )
+            return _migrate(conn, path)
         finally:
             _unlock(conn)
 
 
-def read_migrations(path: Path) -> tuple[Migration, ...]:
-    """Read the folder's SQL files in order of their numbers; raises `MigrationMisnamed`."""
+def read_migrations(path: Path, *, family: str = "") -> tuple[Migration, ...]:
+    """Read the folder's SQL files in order of their numbers; raises `MigrationMisnamed`.
+
+    `family` goes before the names of files that only some servers get: `timescale/0001_...`.
+    """
     seen: set[str] = set()
     migrations: list[Migration] = []
     for file in sorted(path.glob("*.sql")):
@@ -96,7 +94,13 @@ def read_migrations(path: Path) -> tuple[Migration, ...]:
             raise MigrationMisnamed(file.name)
         seen.add(match["number"])
         sql = file.read_bytes()
-        migrations.append(Migration(name=file.stem, sql=sql, sha256=hashlib.sha256(sql).digest()))
+        migrations.append(
+            Migration(
+                name=f"{family}/{file.stem}" if family else file.stem,
+                sql=sql,
+                sha256=hashlib.sha256(sql).digest(),
+            )
+        )
     return tuple(migrations)
 
 
@@ -119,6 +123,34 @@ def plan(migrations: tuple[Migration, ...], applied: tuple[AppliedMigration, ...
         if migration.name < newest_applied:
             raise MigrationOutOfOrder(migration.name, newest=newest_applied)
     return pending
+
+
+def _migrate(conn: Connection, path: Path) -> MigrationReport:
+    _create_record(conn)
+    applied = _read_applied(conn)
+    series = timescale.detect(conn)
+    # A server that lost the extension cannot serve the hypertables it was given.
+    if series.version is None and _family(applied, timescale.TIMESCALE):
+        raise TimescaleGone(series.words)
+    common = plan(read_migrations(path), _family(applied, ""))
+    special = plan(
+        read_migrations(path.parent / series.family, family=series.family), _family(applied, series.family)
+    )
+    pending = common + special
+    for migration in pending:
+        _apply(conn, migration)
+    if special and series.family == timescale.TIMESCALE:
+        timescale.fill_aggregates(conn)
+    return MigrationReport(
+        applied=tuple(migration.name for migration in pending),
+        already_applied=len(applied),
+        time_series=series,
+        job_queue_version=job_queue.migrate(conn),
+    )
+
+
+def _family(applied: tuple[AppliedMigration, ...], family: str) -> tuple[AppliedMigration, ...]:
+    return tuple(row for row in applied if row.name.rpartition("/")[0] == family)
 
 
 def _lock(conn: Connection, lock_timeout_s: int) -> None:

@@ -4,11 +4,13 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, TextIO, cast
 
 import structlog
 
 HIDDEN = "[hidden]"
+MAX_FILE_BYTES = 10 * 1024 * 1024
 
 _SECRET_NAME = re.compile(
     r"password|passwd|secret|token|authorization|cookie|private|dsn|payload|phone|claim_code|^key$|(?:api|api_v3|encryption|device|merchant|ca)_key",
@@ -22,13 +24,14 @@ _SECRET_VALUE = re.compile(
 )
 
 
-def set_up(process: str, *, level: int = logging.INFO, as_json: bool | None = None) -> None:
-    """Send all logs of this process to stderr; `as_json` None means JSON unless stderr is a terminal.
+def set_up(process: str, *, to: Path | None = None, level: int = logging.INFO) -> None:
+    """Send the logs of this process to stderr, or to a file when the terminal is needed for something else.
+
+    A terminal gets readable lines, everything else one JSON object a line.
 
     Standard-library logs of the parts we use (web server, job queue) come the same way from WARNING on.
     """
-    if as_json is None:
-        as_json = not sys.stderr.isatty()
+    output = sys.stderr if to is None else _open(to)
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -38,15 +41,17 @@ def set_up(process: str, *, level: int = logging.INFO, as_json: bool | None = No
         hide_secrets,
     ]
     renderer = (
-        structlog.processors.JSONRenderer(ensure_ascii=False) if as_json else structlog.dev.ConsoleRenderer()
+        structlog.dev.ConsoleRenderer()
+        if output.isatty()
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(output),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(output)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     root = logging.getLogger()
     root.handlers = [handler]
@@ -63,6 +68,13 @@ def hide_secrets(_logger: object, _method: str, event: MutableMapping[str, Any])
 def clean_text(text: str) -> str:
     """Hide passwords in addresses and private keys in a text."""
     return _SECRET_VALUE.sub(lambda match: (match["head"] or match["word"] or "") + HIDDEN, text)
+
+
+def _open(path: Path) -> TextIO:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > MAX_FILE_BYTES:
+        path.replace(path.with_suffix(path.suffix + ".1"))
+    return path.open("a", encoding="utf-8", buffering=1)
 
 
 def _clean(value: Any) -> Any:

@@ -1,0 +1,72 @@
+"""The one place that knows whether TimescaleDB is there.
+
+With the extension the meter tables are hypertables and the load reports continuous aggregates; without it the
+same names are plain tables and views, so no query elsewhere knows the difference. A server that gets the extension
+later is converted by the next migration.
+"""
+
+from dataclasses import dataclass
+
+import psycopg
+import structlog
+
+from database.pool import Connection
+
+PLAIN = "plain"
+TIMESCALE = "timescale"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class TimeSeries:
+    """What the server offers: the extension's version, or the reason why the tables are plain."""
+
+    version: str | None
+    plain_because: str | None
+
+    @property
+    def family(self) -> str:
+        """Folder of the migrations to apply after the common ones."""
+        return PLAIN if self.version is None else TIMESCALE
+
+    @property
+    def words(self) -> str:
+        """One line for people."""
+        if self.version is not None:
+            return (
+                f"TimescaleDB {self.version}: hypertables, compression, retention and continuous aggregates"
+            )
+        return f"no TimescaleDB ({self.plain_because}): plain tables and views of the same names"
+
+
+def detect(conn: Connection) -> TimeSeries:
+    """Find the extension, creating it when the server has it and lets us; takes a connection in autocommit."""
+    row = conn.execute(
+        """
+        SELECT available.default_version, installed.extversion
+          FROM pg_available_extensions available LEFT JOIN pg_extension installed ON installed.extname = available.name
+         WHERE available.name = 'timescaledb'
+        """
+    ).fetchone()
+    if row is None:
+        return TimeSeries(version=None, plain_because="the server does not have the extension")
+    if row[1] is None:
+        try:
+            conn.execute("CREATE EXTENSION timescaledb")
+        except psycopg.Error as error:
+            reason = (error.diag.message_primary or str(error)).splitlines()[0]
+            log.warning("timescaledb_not_created", reason=reason)
+            return TimeSeries(version=None, plain_because=f"the extension cannot be created: {reason}")
+    return TimeSeries(version=row[1] or row[0], plain_because=None)
+
+
+def fill_aggregates(conn: Connection) -> None:
+    """Compute the aggregates over all samples that stood before they were made; in autocommit.
+
+    Without this the first refresh would move on from its own window and hide everything older.
+    """
+    conn.execute("CALL refresh_continuous_aggregate('port_load_hour', NULL, date_trunc('hour', now()))")
+    conn.execute(
+        "CALL refresh_continuous_aggregate('pile_load_day', NULL, date_trunc('day', now(), 'Asia/Shanghai'))"
+    )

@@ -1,0 +1,243 @@
+"""The command line: one command to see everything run, and one for each process.
+
+Expected failures are one clear line on stderr and exit code 1; a wrong argument or setting is exit code 2. What
+a command needs is imported when it runs, so that `pileway --help` answers at once.
+"""
+
+import logging
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from pileway.errors import PilewayError, SettingsInvalid
+
+if TYPE_CHECKING:
+    from pileway.settings import Settings
+
+FAILED = 1
+MISUSED = 2
+_INTERRUPTED = 130
+_TERMINATED = 143
+
+app = typer.Typer(
+    name="pileway",
+    help="Open platform for community e-bike charging.",
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="Folder of data, secrets and logs.", show_default=".pileway")
+]
+PortOption = Annotated[
+    int | None, typer.Option(help="Port of the web server.", min=1, max=65_535, show_default="8080")
+]
+SpeedOption = Annotated[
+    float | None,
+    typer.Option(help="How many times faster than real time the clock runs.", min=0.1, max=10_000),
+]
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGHUP, _terminate)
+    try:
+        code = app(standalone_mode=False)
+    except typer.TyperException as error:
+        _say(f"{_usage_message(error)} (see: pileway --help)")
+        sys.exit(MISUSED)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(_INTERRUPTED)
+    except SettingsInvalid as error:
+        _say(str(error))
+        sys.exit(MISUSED)
+    except PilewayError as error:
+        _say(str(error))
+        sys.exit(FAILED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pileway {version('pileway')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    _show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Open platform for community e-bike charging."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(MISUSED)
+
+
+@app.command()
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="One paid charge, its story to the fen, then exit.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --once: the result as one JSON object on the last line.")
+    ] = False,
+    speed: SpeedOption = None,
+    home: HomeOption = None,
+    port: PortOption = None,
+    payment_sim_port: Annotated[
+        int | None,
+        typer.Option(help="Port of the simulated payment rail.", min=1, max=65_535, show_default="8081"),
+    ] = None,
+    device_port: Annotated[
+        int | None,
+        typer.Option(help="Port of the broker for piles.", min=1, max=65_535, show_default="a free one"),
+    ] = None,
+) -> None:
+    """Run the whole platform with a simulated street, until Ctrl-C."""
+    if as_json and not once:
+        raise typer.BadParameter("--json needs --once")
+    settings = _settings(
+        home=home, port=port, payment_sim_port=payment_sim_port, device_port=device_port, clock_speed=speed
+    )
+    from pileway import demo as demo_module
+
+    _set_up_logs("demo", to=settings.home / "log" / "demo.log")
+    with _expected_failures():
+        raise typer.Exit(demo_module.run(settings, once=once, as_json=as_json, speed=speed))
+
+
+@app.command()
+def migrate(home: HomeOption = None) -> None:
+    """Bring the database to this version's schema and say what was found."""
+    settings = _settings(home=home)
+    from pileway import database_commands
+
+    _set_up_logs("migrate", quiet=True)
+    with _expected_failures():
+        database_commands.migrate(settings)
+
+
+@app.command()
+def audit(home: HomeOption = None) -> None:
+    """Recompute the whole ledger and say whether it balances; exit code 1 when it does not."""
+    settings = _settings(home=home)
+    from pileway import database_commands
+
+    _set_up_logs("audit", quiet=True)
+    with _expected_failures():
+        raise typer.Exit(0 if database_commands.audit(settings) else FAILED)
+
+
+@app.command()
+def gateway() -> None:
+    """The process between broker and database."""
+    settings = _settings()
+    from pileway import gateway_process
+
+    _set_up_logs("gateway")
+    with _expected_failures():
+        gateway_process.run(settings)
+
+
+@app.command()
+def api(port: PortOption = None) -> None:
+    """The web server: riders' pages, the operator's API, enrolment of piles."""
+    settings = _settings(port=port)
+    from pileway import api as api_process
+
+    _set_up_logs("api")
+    with _expected_failures():
+        api_process.run(settings)
+
+
+@app.command()
+def worker() -> None:
+    """The process for jobs and deadlines: refunds, queries, sweeps."""
+    settings = _settings()
+    from pileway import worker_process
+
+    _set_up_logs("worker")
+    with _expected_failures():
+        worker_process.run(settings)
+
+
+@app.command("payment-sim")
+def payment_sim() -> None:
+    """Simulated payment rails that speak the documented wire formats."""
+    settings = _settings()
+    from pileway import payment_sim_process
+
+    _set_up_logs("payment-sim")
+    payment_sim_process.run(settings)
+
+
+@app.command()
+def sim() -> None:
+    """Simulated piles that charge simulated batteries."""
+    settings = _settings()
+    from pileway import sim_process
+
+    _set_up_logs("sim")
+    sim_process.run(settings)
+
+
+@contextmanager
+def _expected_failures() -> Generator[None]:
+    """Turn what may well happen outside of us into one line; everything else is a bug and shows its trace."""
+    import psycopg
+    from psycopg_pool import PoolTimeout
+
+    from database.errors import DatabaseError
+    from pileway.logs import clean_text
+
+    try:
+        yield
+    except DatabaseError as error:
+        raise PilewayError(str(error)) from None
+    except psycopg.errors.UndefinedTable:
+        raise PilewayError("the database has no tables yet; run: pileway migrate") from None
+    except (psycopg.OperationalError, PoolTimeout) as error:
+        first = clean_text(str(error)).strip().splitlines()[0]
+        raise PilewayError(f"the database cannot be reached: {first}") from None
+
+
+def _settings(**options: Any) -> "Settings":
+    from pileway import settings
+
+    return settings.load(**options)
+
+
+def _set_up_logs(process: str, *, to: Path | None = None, quiet: bool = False) -> None:
+    from pileway import logs
+
+    logs.set_up(process, to=to, level=logging.WARNING if quiet else logging.INFO)
+
+
+def _say(text: str) -> None:
+    """One failure, one block of text on stderr."""
+    typer.secho(f"pileway: {text}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
+
+
+def _usage_message(error: typer.TyperException) -> str:
+    """Typer's own words with the option's name, which the public class does not promise."""
+    words = getattr(error, "format_message", error.__str__)()
+    return str(words).rstrip(".").replace("\n", " ")
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(_TERMINATED)
