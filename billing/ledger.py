@@ -19,6 +19,26 @@ from psycopg.rows import TupleRow, class_row
 
 from billing.accounts import Account, AccountKind
 from billing.errors import EntryConflict, EntryUnbalanced, EntryUnknown
+from billing.ledger_audit import AuditReport, audit
+
+__all__ = [
+    "AccountBalance",
+    "AuditReport",
+    "JournalEntry",
+    "JournalKind",
+    "PartyBalance",
+    "Posting",
+    "Side",
+    "audit",
+    "balances",
+    "credit",
+    "debit",
+    "entry",
+    "entry_by_key",
+    "of_session",
+    "party_balances",
+    "post",
+]
 
 MAX_POSTINGS = 1000
 """Most lines of one entry: an agreement of three fee kinds and some hundred parties stays far below."""

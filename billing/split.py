@@ -24,7 +24,7 @@ def split(amount_fen: int, shares: Mapping[str, int], *, salt: bytes) -> dict[st
     """
     if amount_fen < 0:
         raise SplitRefused(f"{amount_fen} fen is below zero")
-    if sum(shares.values()) != WHOLE_BPS or min(shares.values()) < 0:
+    if sum(shares.values()) != WHOLE_BPS or any(bps < 0 for bps in shares.values()):
         raise SplitRefused(f"shares {dict(shares)} are not {WHOLE_BPS} bps in all")
     party_ids = sorted(shares)
 
