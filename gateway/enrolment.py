@@ -97,10 +97,14 @@ class FailureLimit:
 
 @dataclass(frozen=True, kw_only=True)
 class Enrolment:
-    """Everything an enrolment needs; `broker_url` and `broker_ca_pem` are handed to the pile."""
+    """Everything an enrolment needs; `broker_url` and `broker_ca_pem` are handed to the pile.
+
+    `clock` is the platform's; certificates are for TLS libraries, which know only `wall_clock`.
+    """
 
     pool: ConnectionPool[Connection]
     clock: Callable[[], datetime]
+    wall_clock: Callable[[], datetime]
     authority: CertificateAuthority
     vault: SecretVault
     broker_url: str
@@ -110,8 +114,8 @@ class Enrolment:
     def enroll(self, request: EnrolmentRequest) -> EnrolmentAnswer:
         """Check request and code, and put certificate and secret on the books. Raises EnrolmentRefused."""
         now = self.clock()
-        self.failures.check(request.pile_id, now=now)
-        issued = self.authority.issue(request.csr_pem, pile_id=request.pile_id, now=now)
+        self.failures.check(request.pile_id, now=self.wall_clock())
+        issued = self.authority.issue(request.csr_pem, pile_id=request.pile_id, now=self.wall_clock())
         secret = secrets.token_bytes(SECRET_BYTES)
         try:
             with self.pool.connection() as conn, conn.transaction():
@@ -127,7 +131,7 @@ class Enrolment:
                 )
                 shard = piles.get(conn, request.pile_id).shard
         except ClaimRefused:
-            self.failures.count(request.pile_id, now=now)
+            self.failures.count(request.pile_id, now=self.wall_clock())
             raise EnrolmentRefused(
                 EnrolmentFault.CLAIM_REFUSED, "the claim code is not valid for this pile"
             ) from None

@@ -66,15 +66,14 @@ class SampleBatch:
         return True
 
     def forget_unacknowledged(self, link: Link, generation: int) -> None:
-        """Drop a link's waiting frames of older connections: the broker kept the session and repeats them."""
+        """Drop a lane's waiting frames of older connections: the broker kept the session and repeats them."""
+
+        def comes_again(frame: Frame) -> bool:
+            older = frame.link is not link or frame.generation < generation
+            return frame.qos > 0 and frame.link.client_id == link.client_id and older
+
         with self._changed:
-            kept = [
-                waiting
-                for waiting in self._frames
-                if waiting.frame.link is not link
-                or waiting.frame.generation >= generation
-                or waiting.frame.qos == 0
-            ]
+            kept = [waiting for waiting in self._frames if not comes_again(waiting.frame)]
             self._frames = deque(kept)
             self._urgent = sum(waiting.urgent for waiting in kept)
 

@@ -1,0 +1,297 @@
+"""What a pile said, told to charging in charging's words; one function a message.
+
+`now` is when the frame arrived. A function returns what the pile is to be told once all of it is committed.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+from charging import commands, meter, piles, ports, settlements, starts
+from charging.errors import SettlementInconsistent
+from database.pool import Connection
+from gateway.errors import Refusal
+from gateway.link import Frame
+from gateway.telling import epoch_ms
+from protocol import messages
+from protocol.envelope import Counter
+from protocol.fields import Message, WireEnum
+from protocol.words import PortState, SettlementResult, StartResult, StopResult
+
+RECONNECT_JITTER_S = 60
+"""Over how long piles spread their return after the broker was lost."""
+
+_M = TypeVar("_M", bound=Message)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_HALF_HOUR = timedelta(seconds=messages.HALF_HOUR_S)
+_UNPLUGGED = frozenset({PortState.DISABLED, PortState.IDLE, PortState.RESERVED, PortState.FAULT})
+
+
+class Heard(NamedTuple):
+    """An authentic message of a pile that may speak."""
+
+    frame: Frame
+    pile_id: str
+    epoch: int
+    counter: Counter
+    message: Message
+
+
+class Reply(NamedTuple):
+    """What a pile hears after the commit: `message_at` makes it with the time of sending.
+
+    `opens_boot` is set in the one that ends the pile's silence after a boot: nothing goes down before it.
+    `refusal` is why the frame is kept among the rejected although it is answered.
+    """
+
+    pile_id: str
+    message_at: Callable[[datetime], Message]
+    opens_boot: bool = False
+    refusal: Refusal | None = None
+
+
+def boot(conn: Connection, heard: Heard) -> Reply:
+    """The pile is up; it is told the time and its rhythm."""
+    message = _of(messages.Boot, heard)
+    now = heard.frame.received_at
+    pile = piles.booted(
+        conn,
+        piles.BootReport(
+            pile_id=heard.pile_id,
+            boot=heard.counter.boot,
+            seq=heard.counter.seq,
+            connection=message.connection,
+            firmware=message.firmware,
+            hardware=message.hardware,
+            port_count=message.port_count,
+            signal_dbm=message.signal_dbm,
+            reason=message.reason.word,
+            unsent=message.unsent,
+        ),
+        now=now,
+    )
+
+    def acknowledge(sent_at: datetime) -> Message:
+        return messages.BootAck(
+            time_ms=epoch_ms(sent_at),
+            heartbeat_s=pile.heartbeat_s,
+            sample_s=pile.sample_s,
+            reconnect_jitter_s=RECONNECT_JITTER_S,
+        )
+
+    return Reply(heard.pile_id, acknowledge, opens_boot=True)
+
+
+def heartbeat(conn: Connection, heard: Heard) -> None:
+    """The pile lives, and its ports are as it says; what a fault is, only `port_state` says."""
+    message = _of(messages.Heartbeat, heard)
+    now = heard.frame.received_at
+    piles.heartbeat(
+        conn,
+        piles.Telemetry(
+            pile_id=heard.pile_id,
+            boot=heard.counter.boot,
+            connection=message.connection,
+            sampled_at=_instant(message.sampled_at_ms),
+            signal_dbm=message.signal_dbm,
+            board_temperature_dc=message.board_temperature_dc,
+            mains_dv=message.mains_dv,
+            power_dw=message.power_dw,
+            energy_wh=message.energy_wh,
+            leakage_ma=message.leakage_ma,
+            unsent=message.unsent,
+        ),
+        now=now,
+    )
+    reports = [
+        ports.PortReport(
+            pile_id=heard.pile_id,
+            port_no=report.port,
+            state=ports.PortState(report.state.word),
+            fault=None,
+            plugged=report.state not in _UNPLUGGED,
+            power_dw=report.power_dw,
+            boot=heard.counter.boot,
+            seq=heard.counter.seq,
+        )
+        for report in message.ports
+        if report.state is not PortState.FAULT
+    ]
+    ports.reported(conn, reports, now=now)
+
+
+def gone(conn: Connection, heard: Heard) -> None:
+    """The broker lost the pile and published its last will."""
+    piles.gone(
+        conn,
+        pile_id=heard.pile_id,
+        boot=heard.counter.boot,
+        connection=_of(messages.Gone, heard).connection,
+        now=heard.frame.received_at,
+    )
+
+
+def port_state(conn: Connection, heard: Heard) -> None:
+    """A port changed."""
+    message = _of(messages.PortStateChanged, heard)
+    report = ports.PortReport(
+        pile_id=heard.pile_id,
+        port_no=message.port,
+        state=ports.PortState(message.state.word),
+        fault=message.fault.word if message.fault is not None else None,
+        plugged=message.plugged,
+        power_dw=message.power_dw,
+        boot=heard.counter.boot,
+        seq=heard.counter.seq,
+    )
+    ports.reported(conn, [report], now=heard.frame.received_at)
+
+
+def start_ack(conn: Connection, heard: Heard) -> None:
+    """The pile took or refused a start."""
+    message = _of(messages.StartAck, heard)
+    now = heard.frame.received_at
+    if message.result is StartResult.REFUSED:
+        starts.refused(
+            conn,
+            pile_id=heard.pile_id,
+            session_id=message.session_id,
+            command_id=message.command_id,
+            cause=message.cause.word if message.cause is not None else "unknown",
+            now=now,
+        )
+        return
+    starts.accepted(
+        conn,
+        pile_id=heard.pile_id,
+        session_id=message.session_id,
+        command_id=message.command_id,
+        plugged=message.result is StartResult.OK,
+        now=now,
+    )
+
+
+def started(conn: Connection, heard: Heard) -> None:
+    """Power flows."""
+    message = _of(messages.Started, heard)
+    starts.started(
+        conn,
+        pile_id=heard.pile_id,
+        session_id=message.session_id,
+        command_id=message.command_id,
+        now=heard.frame.received_at,
+    )
+
+
+def stop_ack(conn: Connection, heard: Heard) -> None:
+    """The pile stopped the session, or it had ended; either way the settlement follows on its own."""
+    message = _of(messages.StopAck, heard)
+    commands.answered(
+        conn,
+        command_id=message.command_id,
+        pile_id=heard.pile_id,
+        done=message.result in (StopResult.STOPPED, StopResult.ALREADY_ENDED),
+        result={"result": message.result.word},
+        now=heard.frame.received_at,
+    )
+
+
+def settlement(conn: Connection, heard: Heard) -> Reply:
+    """The pile's final record; a contradictory one is refused for good, so that the pile need not keep it."""
+    message = _of(messages.Settlement, heard)
+    refusal = None
+    try:
+        outcome = settlements.settle(conn, _settlement(heard, message), now=heard.frame.received_at)
+        result = SettlementResult[outcome.name]
+    except SettlementInconsistent:
+        refusal = Refusal.SETTLEMENT_INCONSISTENT
+        result = SettlementResult.REJECTED
+
+    def acknowledge(_sent_at: datetime) -> Message:
+        return messages.SettlementAck(session_id=message.session_id, result=result)
+
+    return Reply(heard.pile_id, acknowledge, refusal=refusal)
+
+
+def time_request(_conn: Connection, heard: Heard) -> Reply:
+    """The pile asks for the time."""
+
+    def tell(sent_at: datetime) -> Message:
+        return messages.Time(time_ms=epoch_ms(sent_at))
+
+    return Reply(heard.pile_id, tell)
+
+
+def meter_frame(heard: Heard) -> meter.MeterFrame:
+    """A meter frame in charging's words."""
+    message = _of(messages.MeterFrame, heard)
+    return meter.MeterFrame(
+        pile_id=heard.pile_id,
+        sampled_at=_instant(message.sampled_at_ms),
+        received_at=heard.frame.received_at,
+        samples=[
+            meter.PortSample(
+                session_id=sample.session_id,
+                port_no=sample.port,
+                elapsed_s=sample.elapsed_s,
+                window_s=sample.window_s,
+                voltage_dv=sample.voltage_dv,
+                current_ma=sample.current_ma,
+                power_dw=sample.power_dw,
+                power_min_dw=sample.power_min_dw,
+                power_max_dw=sample.power_max_dw,
+                power_mean_dw=sample.power_mean_dw,
+                power_factor_milli=sample.power_factor_milli,
+                energy_dwh=sample.energy_dwh,
+                temperature_dc=sample.temperature_dc,
+                phase=int(sample.phase),
+            )
+            for sample in message.samples
+        ],
+    )
+
+
+def _settlement(heard: Heard, message: messages.Settlement) -> settlements.Settlement:
+    return settlements.Settlement(
+        pile_id=heard.pile_id,
+        session_id=message.session_id,
+        port_no=message.port,
+        started_at=_instant(message.started_at_ms),
+        ended_at=_instant(message.ended_at_ms),
+        duration_s=message.duration_s,
+        start_register_dwh=message.start_register_dwh,
+        end_register_dwh=message.end_register_dwh,
+        energy_dwh=message.energy_dwh,
+        slots=[
+            settlements.SettledSlot(_EPOCH + slot.slot * _HALF_HOUR, slot.energy_dwh, slot.duration_s)
+            for slot in message.slots
+        ],
+        stop_reason=message.stop_reason.word,
+        body=_plain_fields(message),
+    )
+
+
+def _plain_fields(message: messages.Settlement) -> Mapping[str, Any]:
+    return {field.name: _plain(getattr(message, field.name)) for field in fields(message)}  # pyright: ignore[reportArgumentType]  # the decorator makes it a dataclass
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, WireEnum):
+        return value.word
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]  # any row
+    return value
+
+
+def _instant(at_ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=at_ms)
+
+
+def _of(kind: type[_M], heard: Heard) -> _M:
+    message = heard.message
+    assert isinstance(message, kind), "the dispatch table gave a handler another's message"
+    return message

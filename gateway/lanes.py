@@ -1,0 +1,157 @@
+"""Which lanes this process serves: taken and kept by leases in the database, one link a lane.
+
+A lane is a fixed range of shards, consumed by exactly one gateway under the client id `gw-<lane>`. When a gateway
+dies its lease lapses, another takes it, connects with the same client id and gets what the broker kept. A lease
+that cannot be renewed is given up before it lapses: the link is cut at once.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from threading import Event
+from time import monotonic
+
+import structlog
+from psycopg import InterfaceError, OperationalError
+from psycopg_pool import ConnectionPool
+
+from database import leases
+from database.pool import Connection
+from gateway.errors import LaneRangeInvalid
+from gateway.link import Link
+from protocol.topics import SHARD_COUNT
+
+LEASE_S = 15.0
+ROUNDS_PER_LEASE = 3
+
+log = structlog.get_logger()
+
+
+def shards_of(lane: int, *, lane_count: int) -> range:
+    """The shards of a lane. Raises LaneRangeInvalid."""
+    if lane_count < 1 or SHARD_COUNT % lane_count or not 0 <= lane < lane_count:
+        raise LaneRangeInvalid(lane, lane_count)
+    width = SHARD_COUNT // lane_count
+    return range(lane * width, (lane + 1) * width)
+
+
+def client_id(lane: int) -> str:
+    """The name a lane's session has at the broker, whichever gateway serves it."""
+    return f"gw-{lane}"
+
+
+@dataclass
+class _Held:
+    link: Link
+    lapses_s: float
+
+
+class Lanes:
+    """Takes, renews and drops lanes, in one thread; `serving` and `link_of` may be asked from any."""
+
+    def __init__(
+        self,
+        *,
+        pool: ConnectionPool[Connection],
+        owner: str,
+        lanes: Sequence[int],
+        lane_count: int,
+        make_link: Callable[[int], Link],
+        changed: Callable[[], None],
+        lease_s: float = LEASE_S,
+        seconds: Callable[[], float] = monotonic,
+    ) -> None:
+        """`owner` names this process uniquely; `changed` is called when a lane was taken or dropped."""
+        self._pool = pool
+        self._owner = owner
+        self._shards = {lane: shards_of(lane, lane_count=lane_count) for lane in lanes}
+        self._make_link = make_link
+        self._changed = changed
+        self._lease_s = lease_s
+        self._seconds = seconds
+        self._held: dict[int, _Held] = {}
+        self._links: dict[int, Link] = {}
+
+    @property
+    def links(self) -> dict[int, Link]:
+        """The links of the lanes held now, by lane."""
+        return {lane: held.link for lane, held in self._held.copy().items()}
+
+    def serving(self) -> list[int]:
+        """The shards of lanes that are held and connected."""
+        return [shard for shard, link in self._links.items() if link.connected]
+
+    def link_of(self, shard: int) -> Link | None:
+        """The link that serves a shard; None while this process does not."""
+        return self._links.get(shard)
+
+    def run(self, stop: Event) -> None:
+        """Keep the lanes until `stop` is set; dropping them is `close`'s part."""
+        while not stop.wait(self._lease_s / ROUNDS_PER_LEASE):
+            self.keep()
+
+    def keep(self) -> None:
+        """One round: take the lanes that are free, renew those held, drop those lost."""
+        for lane in self._shards:
+            held = self._held.get(lane)
+            try:
+                if held is None:
+                    self._take(lane)
+                else:
+                    self._renew(lane, held)
+            except (OperationalError, InterfaceError) as error:
+                log.warning("lease_not_renewed", lane=lane, error=type(error).__name__)
+            held = self._held.get(lane)
+            if held is not None and self._seconds() >= held.lapses_s:
+                self._drop(lane, why="lapsed")
+
+    def close(self) -> None:
+        """Disconnect every lane and release its lease, so that another gateway need not wait."""
+        for lane in list(self._held):
+            self._drop(lane, why="stopped")
+            try:
+                with self._connection() as conn:
+                    leases.release(conn, lane=lane, owner=self._owner)
+            except (OperationalError, InterfaceError) as error:
+                log.warning("lease_not_released", lane=lane, error=type(error).__name__)
+
+    def _take(self, lane: int) -> None:
+        asked_s = self._seconds()
+        with self._connection() as conn:
+            taken = leases.take(conn, lane=lane, owner=self._owner, ttl_s=self._lease_s)
+        if taken:
+            self._connect(lane, lapses_s=asked_s + self._lease_s)
+            log.info("lane_taken", lane=lane, owner=self._owner)
+
+    def _renew(self, lane: int, held: _Held) -> None:
+        asked_s = self._seconds()
+        with self._connection() as conn:
+            renewed = leases.renew(conn, lane=lane, owner=self._owner, ttl_s=self._lease_s)
+        if not renewed:
+            self._drop(lane, why="lost")
+            return
+        held.lapses_s = asked_s + self._lease_s
+        if held.link.taken_over:
+            # The lease is ours, so whoever took the session over had none.
+            held.link.stop()
+            self._connect(lane, lapses_s=held.lapses_s)
+            log.warning("lane_taken_back", lane=lane, owner=self._owner)
+
+    def _connect(self, lane: int, *, lapses_s: float) -> None:
+        link = self._make_link(lane)
+        self._held[lane] = _Held(link, lapses_s)
+        self._publish_links()
+        link.start()
+
+    def _drop(self, lane: int, *, why: str) -> None:
+        held = self._held.pop(lane)
+        held.link.stop()
+        self._publish_links()
+        log.warning("lane_dropped", lane=lane, owner=self._owner, why=why)
+
+    def _publish_links(self) -> None:
+        self._links = {shard: held.link for lane, held in self._held.items() for shard in self._shards[lane]}
+        self._changed()
+
+    def _connection(self) -> AbstractContextManager[Connection]:
+        return self._pool.connection(timeout=self._lease_s / ROUNDS_PER_LEASE)

@@ -1,0 +1,268 @@
+"""What goes down to piles: answers after a commit, and commands from their durable rows.
+
+A commit that enqueues a command wakes the outbox by NOTIFY; once a second it looks by itself. A command is sent
+again with its own id until the pile answers or its deadline passes, which charging decides; the deadline travels
+as MQTT message expiry and inside the message. After a boot nothing goes down before the answer to that boot.
+"""
+
+import math
+import select
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Event, Lock
+from typing import Protocol
+from uuid import UUID
+
+import psycopg
+import structlog
+from psycopg import InterfaceError, OperationalError
+from psycopg_pool import ConnectionPool
+
+from charging import commands
+from charging.commands import Command
+from charging.errors import ChargingError
+from database.pool import Connection
+from gateway import telling
+from gateway.downlink import Downlink
+from gateway.hearing import Reply
+from protocol.errors import ProtocolError
+
+POLL_S = 1.0
+DATABASE_WAIT_S = 1.0
+CLAIM_LIMIT = 200
+REPLY_EXPIRY_S = 60
+"""A pile repeats what it wants answered, so an old answer is worth nothing."""
+MAX_REPLIES = 20_000
+MAX_KEPT_BACK = 100
+"""Commands kept back for one silent pile; what is left out comes due again by itself."""
+
+log = structlog.get_logger()
+
+
+@dataclass
+class OutboxHealth:
+    """Counters since the process began; written by the outbox's thread."""
+
+    commands_sent: int = 0
+    commands_unsendable: int = 0
+    replies_sent: int = 0
+    replies_dropped: int = 0
+    listening: bool = False
+
+
+class Shards(Protocol):
+    """Which shards this process can send to now."""
+
+    def serving(self) -> Sequence[int]:
+        """Those of lanes that are held and connected."""
+        ...
+
+
+class Outbox:
+    """Sends, in one thread; `hold` and `post` are called by the writer's."""
+
+    def __init__(
+        self,
+        *,
+        pool: ConnectionPool[Connection],
+        listen_dsn: str,
+        downlink: Downlink,
+        shards: Shards,
+        clock: Callable[[], datetime],
+        speed: float,
+        resend: timedelta,
+        stop: Event,
+    ) -> None:
+        """`resend` in the clock's time; `speed` is how many clock seconds pass in a real one."""
+        self.health = OutboxHealth()
+        self._pool = pool
+        self._downlink = downlink
+        self._shards = shards
+        self._clock = clock
+        self._speed = speed
+        self._resend = resend
+        self._stop = stop
+        self._bell = _Bell(listen_dsn)
+        self._replies: deque[Reply] = deque(maxlen=MAX_REPLIES)
+        self._lock = Lock()
+        self._silent: dict[str, dict[UUID, Command]] = {}
+
+    def hold(self, pile_ids: Iterable[str]) -> None:
+        """Keep these piles' commands back until the answer to their boot is out."""
+        with self._lock:
+            for pile_id in pile_ids:
+                self._silent.setdefault(pile_id, {})
+
+    def post(self, replies: Sequence[Reply]) -> None:
+        """Send these answers next."""
+        if replies:
+            self._replies.extend(replies)
+            self._bell.ring()
+
+    def run(self) -> None:
+        """Send until `stop` is set, and once more for what was posted before."""
+        try:
+            stopping = False
+            while not stopping:
+                stopping = self._stop.is_set()
+                try:
+                    self.health.listening = self._bell.wait(0 if stopping else POLL_S)
+                    self._send_replies()
+                    self._send_commands()
+                except (OperationalError, InterfaceError) as error:
+                    log.warning("outbox_waits_for_database", error=type(error).__name__)
+                    self._stop.wait(DATABASE_WAIT_S)
+                except Exception:
+                    log.exception("outbox_failed")
+        finally:
+            self._bell.close()
+
+    def ring(self) -> None:
+        """Look now: the lanes changed, or the process is to stop."""
+        self._bell.ring()
+
+    def _send_replies(self) -> None:
+        for _ in range(len(self._replies)):
+            reply = self._replies.popleft()
+            try:
+                sent = self._send_reply(reply)
+            except (OperationalError, InterfaceError):
+                self._replies.appendleft(reply)
+                raise
+            if sent:
+                self.health.replies_sent += 1
+                continue
+            self.health.replies_dropped += 1
+            if reply.opens_boot:
+                # The pile may have been answered before and never ask again, and its commands wait for this.
+                self._replies.append(reply)
+
+    def _send_reply(self, reply: Reply) -> bool:
+        if reply.opens_boot:
+            self._downlink.forget(reply.pile_id)
+        message = reply.message_at(self._clock())
+        try:
+            sent = self._downlink.send(reply.pile_id, message, expiry_s=REPLY_EXPIRY_S)
+        except (ProtocolError, ChargingError) as error:
+            log.error("reply_unsendable", pile_id=reply.pile_id, error=type(error).__name__)
+            return False
+        if sent and reply.opens_boot:
+            self._break_silence(reply.pile_id)
+        return sent
+
+    def _break_silence(self, pile_id: str) -> None:
+        with self._lock:
+            kept_back = self._silent.pop(pile_id, {})
+        for command in kept_back.values():
+            self._send_command(command)
+
+    def _send_commands(self) -> None:
+        while shards := self._shards.serving():
+            with self._pool.connection() as conn, conn.transaction():
+                due = commands.claim_due(
+                    conn, shards=shards, limit=CLAIM_LIMIT, resend=self._resend, now=self._clock()
+                )
+            for command in due:
+                if not self._keep_back(command):
+                    self._send_command(command)
+            if len(due) < CLAIM_LIMIT:
+                return
+
+    def _keep_back(self, command: Command) -> bool:
+        with self._lock:
+            kept_back = self._silent.get(command.pile_id)
+            if kept_back is None:
+                return False
+            if len(kept_back) < MAX_KEPT_BACK:
+                kept_back[command.command_id] = command
+            return True
+
+    def _send_command(self, command: Command) -> None:
+        left_s = (command.expires_at - self._clock()).total_seconds() / self._speed
+        if left_s <= 0:
+            return
+        try:
+            message = telling.message_of(command)
+            sent = self._downlink.send(
+                command.pile_id,
+                message,
+                expiry_s=math.ceil(left_s),
+                on_taken=_reporter(command.command_id, command.pile_id),
+            )
+        except (ProtocolError, ChargingError, KeyError, ValueError) as error:
+            self.health.commands_unsendable += 1
+            log.error(
+                "command_unsendable",
+                command_id=str(command.command_id),
+                pile_id=command.pile_id,
+                kind=command.kind,
+                error=type(error).__name__,
+            )
+            return
+        self.health.commands_sent += sent
+
+
+class _Bell:
+    """Wakes the outbox: a NOTIFY from the database, or a ring from another thread."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._inside, self._outside = socket.socketpair()
+        self._inside.setblocking(False)
+        self._outside.setblocking(False)
+        self._conn: Connection | None = None
+
+    def ring(self) -> None:
+        try:
+            self._outside.send(b"!")
+        except (BlockingIOError, OSError):
+            log.debug("bell_is_ringing_already")
+
+    def wait(self, timeout_s: float) -> bool:
+        """Until there may be something to send; whether the database's bell can be heard."""
+        conn = self._listening()
+        ears = select.poll()
+        ears.register(self._inside, select.POLLIN)
+        if conn is not None:
+            ears.register(conn, select.POLLIN)
+        rung = {fd for fd, _ in ears.poll(timeout_s * 1000)}
+        if self._inside.fileno() in rung:
+            self._inside.recv(4096)
+        if conn is not None and conn.fileno() in rung:
+            self._drain(conn)
+        return self._conn is not None
+
+    def close(self) -> None:
+        if self._conn is not None:
+            self._conn.close()
+        self._inside.close()
+        self._outside.close()
+
+    def _listening(self) -> Connection | None:
+        if self._conn is None:
+            try:
+                self._conn = psycopg.connect(self._dsn, autocommit=True, connect_timeout=2)
+                self._conn.execute("LISTEN command_outbox")
+            except OperationalError as error:
+                log.warning("outbox_not_listening", error=type(error).__name__)
+                self._conn = None
+        return self._conn
+
+    def _drain(self, conn: Connection) -> None:
+        try:
+            for _ in conn.notifies(timeout=0):
+                continue
+        except OperationalError:
+            conn.close()
+            self._conn = None
+
+
+def _reporter(command_id: UUID, pile_id: str) -> Callable[[bool], None]:
+    def report(taken: bool) -> None:
+        event = "command_taken_by_broker" if taken else "command_without_listener"
+        log.debug(event, command_id=str(command_id), pile_id=pile_id)
+
+    return report

@@ -1,0 +1,86 @@
+"""What the gateway remembers of each pile between batches: its standing, and the keys to open its frames.
+
+A standing is asked for again after STANDING_MAX_AGE_S, for all piles of a batch at once: a revoked pile is cut
+off within that time, and no frame costs a query of its own.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from time import monotonic
+
+import structlog
+
+from charging import enrolment, standings
+from charging.enrolment import SecretVault
+from charging.errors import SecretUnreadable
+from charging.standings import Standing
+from database.pool import Connection
+from protocol.envelope import Opener
+from protocol.topics import Direction
+
+STANDING_MAX_AGE_S = 2.0
+KEYS_MIN_AGE_S = 2.0
+"""A pile that names an unknown epoch has its keys read again, but not more often than this."""
+MAX_PILES = 100_000
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class KnownPile:
+    """A pile that spoke; `standing` is None for one nobody registered, `opener` None until its keys are read."""
+
+    standing: Standing | None
+    checked_s: float
+    opener: Opener | None = None
+    keys_read_s: float = float("-inf")
+
+
+class PileRegistry:
+    """Remembers piles, bounded; one thread uses it: the writer's."""
+
+    def __init__(self, *, vault: SecretVault, seconds: Callable[[], float] = monotonic) -> None:
+        self._vault = vault
+        self._seconds = seconds
+        self._piles: OrderedDict[str, KnownPile] = OrderedDict()
+
+    def refresh(self, conn: Connection, pile_ids: Iterable[str]) -> None:
+        """Ask for the standing of those piles that are new or were not asked for lately."""
+        now_s = self._seconds()
+        oldest_s = now_s - STANDING_MAX_AGE_S
+        due = sorted(
+            pile_id
+            for pile_id in set(pile_ids)
+            if (known := self._piles.get(pile_id)) is None or known.checked_s <= oldest_s
+        )
+        if not due:
+            return
+        found = {standing.pile_id: standing for standing in standings.of(conn, due)}
+        for pile_id in due:
+            known = self._piles.setdefault(pile_id, KnownPile(None, now_s))
+            known.standing = found.get(pile_id)
+            known.checked_s = now_s
+            self._piles.move_to_end(pile_id)
+        while len(self._piles) > MAX_PILES:
+            self._piles.popitem(last=False)
+
+    def find(self, pile_id: str) -> KnownPile | None:
+        """A pile as last asked for; None when it was forgotten or never asked for."""
+        return self._piles.get(pile_id)
+
+    def read_keys(self, conn: Connection, pile_id: str) -> Opener | None:
+        """Read a pile's keys anew; None when that was done a moment ago or they cannot be read."""
+        known = self._piles[pile_id]
+        now_s = self._seconds()
+        if now_s - known.keys_read_s < KEYS_MIN_AGE_S:
+            return None
+        try:
+            secrets = enrolment.secrets_of(conn, self._vault, pile_id)
+        except SecretUnreadable as error:
+            log.error("device_secret_unreadable", pile_id=pile_id, epoch=error.epoch)
+            known.keys_read_s = now_s
+            return None
+        known.keys_read_s = now_s
+        known.opener = Opener({secret.epoch: secret.secret for secret in secrets}, direction=Direction.UP)
+        return known.opener

@@ -1,0 +1,176 @@
+"""The gateway as a process: lanes, links, writer and outbox put together.
+
+Threads: one per link (the MQTT client's own, which only enqueues), the writer, the outbox, and the caller's, which
+keeps the leases. A stop lets the writer store what has arrived and the outbox answer it, then disconnects.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Event, Thread
+
+import structlog
+from psycopg_pool import ConnectionPool
+
+from charging.enrolment import SecretVault
+from charging.waits import Waits
+from database.pool import Connection
+from gateway import lanes
+from gateway.downlink import Downlink
+from gateway.inbound import Inbound
+from gateway.lanes import LEASE_S, Lanes
+from gateway.link import Link, LinkHealth, LinkLimits, TlsFiles
+from gateway.outbox import Outbox, OutboxHealth
+from gateway.pile_registry import PileRegistry
+from gateway.replay_window import ReplayWindow
+from gateway.sample_batch import BatchLimits, SampleBatch
+from gateway.writer import Writer, WriterHealth
+from protocol import topics
+from protocol.topics import Direction
+
+SPARE_FRAMES = 1000
+"""Room beyond what the links may have open: frames sent at QoS 0, which no receive maximum bounds."""
+STOP_TIMEOUT_S = 10.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayParts:
+    """Everything a gateway is made of.
+
+    `listen_dsn` is the database by its own address, for LISTEN; `owner` names the process uniquely; `waits` are
+    already scaled to the clock, and `speed` is how many clock seconds pass in a real one.
+    """
+
+    pool: ConnectionPool[Connection]
+    listen_dsn: str
+    broker_url: str
+    tls: TlsFiles
+    vault: SecretVault
+    owner: str
+    clock: Callable[[], datetime]
+    waits: Waits
+    speed: float = 1.0
+    lanes: Sequence[int] = (0,)
+    lane_count: int = 1
+    lease_s: float = LEASE_S
+    link_limits: LinkLimits = field(default_factory=LinkLimits)
+    batch_limits: BatchLimits = field(default_factory=BatchLimits)
+
+
+@dataclass(frozen=True)
+class GatewayHealth:
+    """A look at a running gateway."""
+
+    links: dict[int, LinkHealth]
+    writer: WriterHealth
+    outbox: OutboxHealth
+    waiting_frames: int
+
+    @property
+    def ready(self) -> bool:
+        """Whether every held lane is connected and the database answers."""
+        connected = all(link.connected for link in self.links.values())
+        return bool(self.links) and connected and not self.writer.database_away
+
+
+class Gateway:
+    """A gateway's threads; `run` uses it, tests start and stop it."""
+
+    def __init__(self, parts: GatewayParts) -> None:
+        self._parts = parts
+        self._stop_writer = Event()
+        self._stop_outbox = Event()
+        self._batch = SampleBatch(
+            limits=parts.batch_limits,
+            capacity_frames=parts.link_limits.receive_maximum * len(parts.lanes) + SPARE_FRAMES,
+        )
+        self.lanes = Lanes(
+            pool=parts.pool,
+            owner=parts.owner,
+            lanes=parts.lanes,
+            lane_count=parts.lane_count,
+            make_link=self._make_link,
+            changed=self._lanes_changed,
+            lease_s=parts.lease_s,
+        )
+        self._outbox = Outbox(
+            pool=parts.pool,
+            listen_dsn=parts.listen_dsn,
+            downlink=Downlink(pool=parts.pool, vault=parts.vault, link_of=self.lanes.link_of),
+            shards=self.lanes,
+            clock=parts.clock,
+            speed=parts.speed,
+            resend=parts.waits.resend,
+            stop=self._stop_outbox,
+        )
+        self._writer = Writer(
+            pool=parts.pool,
+            batch=self._batch,
+            inbound=Inbound(registry=PileRegistry(vault=parts.vault), window=ReplayWindow()),
+            replies=self._outbox,
+            stop=self._stop_writer,
+        )
+        self._threads = [
+            Thread(target=self._writer.run, name="writer"),
+            Thread(target=self._outbox.run, name="outbox"),
+        ]
+
+    @property
+    def health(self) -> GatewayHealth:
+        """Counters and states as they are now."""
+        return GatewayHealth(
+            links={lane: link.health for lane, link in self.lanes.links.items()},
+            writer=self._writer.health,
+            outbox=self._outbox.health,
+            waiting_frames=len(self._batch),
+        )
+
+    def start(self) -> None:
+        """Start the threads and take the lanes that are free."""
+        for thread in self._threads:
+            thread.start()
+        self.lanes.keep()
+
+    def stop(self) -> None:
+        """Store and answer what has arrived, then disconnect and release the lanes."""
+        writer, outbox = self._threads
+        self._batch.close()
+        self._stop_writer.set()
+        writer.join(STOP_TIMEOUT_S)
+        self._stop_outbox.set()
+        self._outbox.ring()
+        outbox.join(STOP_TIMEOUT_S)
+        self.lanes.close()
+
+    def _make_link(self, lane: int) -> Link:
+        parts = self._parts
+        shards = lanes.shards_of(lane, lane_count=parts.lane_count)
+        return Link(
+            client_id=lanes.client_id(lane),
+            broker_url=parts.broker_url,
+            tls=parts.tls,
+            topic_filters=[topics.subscription(Direction.UP, shard=shard) for shard in shards],
+            limits=parts.link_limits,
+            clock=parts.clock,
+            deliver=self._batch.put,
+            resumed=self._batch.forget_unacknowledged,
+        )
+
+    def _lanes_changed(self) -> None:
+        self._outbox.ring()
+
+
+def run(parts: GatewayParts, *, stop: Event, watch: Callable[[Gateway], None] | None = None) -> None:
+    """Serve until `stop` is set. `watch` is given the running gateway, for metrics of its health."""
+    gateway = Gateway(parts)
+    gateway.start()
+    log.info("gateway_started", owner=parts.owner, lanes=list(parts.lanes))
+    try:
+        if watch is not None:
+            watch(gateway)
+        gateway.lanes.run(stop)
+    finally:
+        gateway.stop()
+        log.info("gateway_stopped", owner=parts.owner)

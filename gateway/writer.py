@@ -1,0 +1,265 @@
+"""Stores batches of frames: one transaction a batch, then the acknowledgements, then the answers to the piles.
+
+Nothing is acknowledged before it is committed. A database that is away keeps the batch here, unacknowledged, and
+is asked again with a back-off; the links' receive maximum bounds what piles up meanwhile. A batch that fails for
+another reason is stored frame by frame, so that only the frame at fault is put aside.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Protocol
+
+import structlog
+from psycopg import InterfaceError, OperationalError
+from psycopg.errors import DeadlockDetected, QueryCanceled, ReadOnlySqlTransaction, SerializationFailure
+from psycopg_pool import ConnectionPool
+
+from charging import meter, piles, rejections
+from charging.rejections import Rejection
+from database.pool import Connection
+from gateway import hearing
+from gateway.errors import Refusal
+from gateway.hearing import Heard, Reply
+from gateway.inbound import HANDLERS, Inbound, Reading, Refused, Repeated
+from gateway.link import Frame, Link
+from gateway.sample_batch import SampleBatch
+from protocol import messages
+
+TAKE_TIMEOUT_S = 0.5
+OUTAGE_MIN_WAIT_S = 0.1
+OUTAGE_MAX_WAIT_S = 5.0
+MAX_COLLISIONS = 5
+"""So many deadlocks or cancelled statements in a row, and the batch counts as faulty."""
+
+_OUTAGES = (OperationalError, InterfaceError, ReadOnlySqlTransaction)
+_COLLISIONS = (DeadlockDetected, SerializationFailure, QueryCanceled)
+_MONEY = (messages.StartAck, messages.Started, messages.StopAck, messages.Settlement)
+
+log = structlog.get_logger()
+
+
+@dataclass
+class WriterHealth:
+    """Counters since the process began; written by the writer's thread."""
+
+    batches: int = 0
+    frames: int = 0
+    repeated: int = 0
+    refused: Counter[str] = field(default_factory=Counter[str])
+    retries: int = 0
+    database_away: bool = False
+
+
+class Replies(Protocol):
+    """Where answers to piles go."""
+
+    def hold(self, pile_ids: Iterable[str]) -> None:
+        """These piles booted: nothing but the answer to that may go down to them."""
+        ...
+
+    def post(self, replies: Sequence[Reply]) -> None:
+        """Send these."""
+        ...
+
+
+class Writer:
+    """Takes batches and stores them, in one thread with one connection at a time."""
+
+    def __init__(
+        self,
+        *,
+        pool: ConnectionPool[Connection],
+        batch: SampleBatch,
+        inbound: Inbound,
+        replies: Replies,
+        stop: Event,
+    ) -> None:
+        self.health = WriterHealth()
+        self._pool = pool
+        self._batch = batch
+        self._inbound = inbound
+        self._replies = replies
+        self._stop = stop
+
+    def run(self) -> None:
+        """Store batches until `stop` is set and the batch is closed and empty."""
+        while True:
+            frames = self._batch.take(timeout_s=TAKE_TIMEOUT_S)
+            if frames:
+                try:
+                    self._write(frames)
+                except Exception:
+                    # Left unacknowledged, the broker gives these frames to the next connection.
+                    log.exception("batch_left_unacknowledged", frames=len(frames))
+            elif self._stop.is_set():
+                return
+
+    def _write(self, frames: Sequence[Frame]) -> None:
+        with suppress(_Stopped):
+            try:
+                self._store(frames)
+            except _Faulty:
+                for frame in frames:
+                    self._write_alone(frame)
+
+    def _write_alone(self, frame: Frame) -> None:
+        try:
+            self._store([frame])
+        except _Faulty as faulty:
+            log.error("frame_put_aside", topic=frame.topic, error=faulty.why)
+            self._finish(self._patiently([frame], self._put_aside))
+
+    def _store(self, frames: Sequence[Frame]) -> None:
+        self._finish(self._patiently(frames, self._commit))
+
+    def _patiently(self, frames: Sequence[Frame], store: "_Store") -> "_Stored":
+        """Store frames however long the database is away. Raises _Faulty, and _Stopped when told to stop."""
+        collisions = 0
+        wait_s = OUTAGE_MIN_WAIT_S
+        while True:
+            try:
+                stored = store(frames)
+            except _COLLISIONS as error:
+                collisions += 1
+                if collisions >= MAX_COLLISIONS:
+                    raise _Faulty(error) from error
+                self.health.retries += 1
+            except _OUTAGES as error:
+                self._note_outage(error)
+                if self._stop.wait(wait_s):
+                    raise _Stopped from error
+                wait_s = min(wait_s * 2, OUTAGE_MAX_WAIT_S)
+            except Exception as error:
+                raise _Faulty(error) from error
+            else:
+                self.health.database_away = False
+                return stored
+
+    def _commit(self, frames: Sequence[Frame]) -> "_Stored":
+        stored = _Stored()
+        with self._pool.connection() as conn, conn.transaction():
+            stored.sort(self._inbound.read(conn, frames))
+            order = _in_order_of_locks(stored.heard)
+            stored.handle(conn, order.reports)
+            if order.meter_frames:
+                meter.write_batch(conn, [hearing.meter_frame(heard) for heard in order.meter_frames])
+            stored.handle(conn, order.money)
+            _note_presence(conn, [*order.reports, *order.meter_frames, *order.money])
+            stored.handle(conn, order.wills)
+            rejections.keep(conn, stored.rejected)
+            self._replies.hold(reply.pile_id for reply in stored.replies if reply.opens_boot)
+        stored.acknowledged = list(frames)
+        return stored
+
+    def _put_aside(self, frames: Sequence[Frame]) -> "_Stored":
+        stored = _Stored()
+        stored.sort([Refused(frame, Refusal.HANDLER_ERROR) for frame in frames])
+        with self._pool.connection() as conn, conn.transaction():
+            rejections.keep(conn, stored.rejected)
+        stored.acknowledged = list(frames)
+        return stored
+
+    def _finish(self, stored: "_Stored") -> None:
+        """What may only happen once all of it is committed."""
+        self._inbound.committed(stored.heard)
+        by_link: dict[Link, list[Frame]] = {}
+        for frame in stored.acknowledged:
+            by_link.setdefault(frame.link, []).append(frame)
+        for link, frames in by_link.items():
+            link.ack(frames)
+        self._replies.post(stored.replies)
+        self.health.batches += 1
+        self.health.frames += len(stored.acknowledged)
+        self.health.repeated += stored.repeated
+        self.health.refused.update(rejection.reason for rejection in stored.rejected)
+
+    def _note_outage(self, error: Exception) -> None:
+        self.health.retries += 1
+        if not self.health.database_away:
+            self.health.database_away = True
+            log.warning("database_away", error=type(error).__name__)
+
+
+class _Stopped(Exception):
+    """Told to stop while the database was away: the broker keeps the frames."""
+
+
+class _Faulty(Exception):
+    """A batch the database is there for and does not take; `why` names no payload."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(type(error).__name__)
+        self.why = type(error).__name__
+
+
+class _Store(Protocol):
+    def __call__(self, frames: Sequence[Frame]) -> "_Stored": ...
+
+
+@dataclass
+class _Stored:
+    """What became of a batch."""
+
+    heard: list[Heard] = field(default_factory=list[Heard])
+    rejected: list[Rejection] = field(default_factory=list[Rejection])
+    replies: list[Reply] = field(default_factory=list[Reply])
+    acknowledged: list[Frame] = field(default_factory=list[Frame])
+    repeated: int = 0
+
+    def sort(self, readings: Iterable[Reading]) -> None:
+        for reading in readings:
+            if isinstance(reading, Heard):
+                self.heard.append(reading)
+            elif isinstance(reading, Repeated):
+                self.repeated += 1
+            else:
+                self.rejected.append(reading.rejection)
+
+    def handle(self, conn: Connection, heard: Iterable[Heard]) -> None:
+        for one in heard:
+            reply = HANDLERS[type(one.message)](conn, one)
+            if reply is None:
+                continue
+            self.replies.append(reply)
+            if reply.refusal is not None:
+                self.rejected.append(Refused(one.frame, reply.refusal).rejection)
+
+
+@dataclass
+class _Order:
+    """A batch in the order the platform locks: ports, sessions, accounts; wills after all a pile said before.
+
+    Messages commute, so each kind keeps its order of arrival and nothing more is needed.
+    """
+
+    reports: list[Heard] = field(default_factory=list[Heard])
+    meter_frames: list[Heard] = field(default_factory=list[Heard])
+    money: list[Heard] = field(default_factory=list[Heard])
+    wills: list[Heard] = field(default_factory=list[Heard])
+
+
+def _in_order_of_locks(heard: Sequence[Heard]) -> _Order:
+    order = _Order()
+    for one in heard:
+        message = one.message
+        if isinstance(message, messages.MeterFrame):
+            order.meter_frames.append(one)
+        elif isinstance(message, messages.Gone):
+            order.wills.append(one)
+        elif isinstance(message, _MONEY):
+            order.money.append(one)
+        else:
+            order.reports.append(one)
+    return order
+
+
+def _note_presence(conn: Connection, heard: Sequence[Heard]) -> None:
+    newest: dict[str, tuple[int, int]] = {}
+    for one in heard:
+        if newest.get(one.pile_id, (-1, -1)) < one.counter:
+            newest[one.pile_id] = (one.counter.boot, one.counter.seq)
+    if newest:
+        piles.seen(conn, newest, now=max(one.frame.received_at for one in heard))
