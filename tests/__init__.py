@@ -1,0 +1,1 @@
+"""Everything that is checked by itself; see CONTRIBUTING.md for the folders."""

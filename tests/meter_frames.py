@@ -1,0 +1,47 @@
+"""Meter frames for tests: one busy port at constant power."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from charging.meter import MeterFrame, PortSample
+
+
+def steady(
+    *,
+    pile_id: str,
+    session_id: UUID,
+    since: datetime,
+    count: int,
+    every: timedelta = timedelta(seconds=30),
+    power_dw: int = 2_400,
+    port_no: int = 1,
+) -> Sequence[MeterFrame]:
+    """`count` frames from `since` on; each sample covers the seconds since the one before."""
+    window_s = int(every.total_seconds())
+    return [
+        MeterFrame(
+            pile_id=pile_id,
+            sampled_at=since + index * every,
+            received_at=since + index * every,
+            samples=[
+                PortSample(
+                    session_id=session_id,
+                    port_no=port_no,
+                    elapsed_s=index * window_s,
+                    voltage_dv=2_301,
+                    current_ma=1_043,
+                    power_dw=power_dw,
+                    power_min_dw=power_dw - 10,
+                    power_max_dw=power_dw + 10,
+                    power_mean_dw=power_dw,
+                    power_factor_milli=987,
+                    energy_dwh=index * window_s * power_dw // 3_600,
+                    temperature_dc=412,
+                    phase=0,
+                    window_s=window_s,
+                )
+            ],
+        )
+        for index in range(count)
+    ]

@@ -1,0 +1,59 @@
+"""A server that gets TimescaleDB after years as a plain one keeps its samples and its reports."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from charging import meter
+from database import migrations
+from tests import meter_frames
+from tests.timescale.conftest import connect
+
+SINCE = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOURLY = (
+    "SELECT hour, pile_id, port_no, energy_dws, busy_s, peak_dw, samples FROM port_load_hour ORDER BY 1, 2, 3"
+)
+DAILY = "SELECT day, pile_id, energy_dws, busy_s, peak_dw, samples FROM pile_load_day ORDER BY 1, 2"
+
+
+def _make_plain(dsn: str) -> None:
+    """Leave the database as a migration without the extension leaves it."""
+    with connect(dsn) as conn:
+        conn.execute("DROP EXTENSION IF EXISTS timescaledb")
+        conn.execute(
+            """
+            CREATE TABLE schema_migration (
+                name text PRIMARY KEY, sha256 bytea NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())
+            """
+        )
+        root = migrations.MIGRATIONS_PATH
+        for migration in (
+            *migrations.read_migrations(root),
+            *migrations.read_migrations(root.parent / "plain", family="plain"),
+        ):
+            conn.execute(migration.sql)
+            conn.execute(
+                "INSERT INTO schema_migration (name, sha256) VALUES (%(name)s, %(sha256)s)",
+                {"name": migration.name, "sha256": migration.sha256},
+            )
+
+
+def test_plain_tables_become_hypertables_with_all_their_rows(timescale_dsn: str) -> None:
+    _make_plain(timescale_dsn)
+    session_id = uuid4()
+    frames = meter_frames.steady(pile_id="veteran", session_id=session_id, since=SINCE, count=300)
+    with connect(timescale_dsn) as conn:
+        meter.write_batch(conn, frames, takes_copy=False)
+        hourly, daily = conn.execute(HOURLY).fetchall(), conn.execute(DAILY).fetchall()
+        curve = meter.curve(conn, session_id, most_points=1_000)
+    report = migrations.migrate(timescale_dsn)
+    assert report.applied == ("timescale/0001_hypertables", "timescale/0002_load_aggregates")
+    with connect(timescale_dsn) as conn:
+        assert conn.execute(HOURLY).fetchall() == hourly
+        assert conn.execute(DAILY).fetchall() == daily
+        assert meter.curve(conn, session_id, most_points=1_000) == curve
+        conn.execute("ALTER MATERIALIZED VIEW port_load_hour SET (timescaledb.materialized_only = true)")
+        assert conn.execute(HOURLY).fetchall() == hourly
+        later = meter_frames.steady(
+            pile_id="veteran", session_id=session_id, since=SINCE + timedelta(days=1), count=2
+        )
+        assert meter.write_batch(conn, later, takes_copy=False).samples == 2
