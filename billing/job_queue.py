@@ -10,7 +10,6 @@ from uuid import UUID
 import procrastinate
 from procrastinate.exceptions import AlreadyEnqueued
 from psycopg import Connection
-from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 QUEUE = "billing"
@@ -46,18 +45,18 @@ def defer_close_payment(
 def _defer(
     conn: Connection[TupleRow], task: str, queueing_lock: str, after_s: int, args: dict[str, str | int]
 ) -> bool:
-    # Without an open transaction the savepoint below would be a transaction of its own and commit the job.
-    if conn.info.transaction_status is not TransactionStatus.INTRANS:
-        raise RuntimeError(f"{task} enqueued outside a transaction")
+    # A plain SAVEPOINT begins the caller's transaction if need be; `conn.transaction()` would commit it too.
+    conn.execute("SAVEPOINT enqueue")
     try:
-        with conn.transaction():
-            _enqueuer.configure_task(
-                task,
-                queue=QUEUE,
-                queueing_lock=queueing_lock,
-                schedule_in={"seconds": after_s} if after_s else None,
-                connection=conn,
-            ).defer(**args)
+        _enqueuer.configure_task(
+            task,
+            queue=QUEUE,
+            queueing_lock=queueing_lock,
+            schedule_in={"seconds": after_s} if after_s else None,
+            connection=conn,
+        ).defer(**args)
     except AlreadyEnqueued:
+        conn.execute("ROLLBACK TO SAVEPOINT enqueue")
         return False
+    conn.execute("RELEASE SAVEPOINT enqueue")
     return True
