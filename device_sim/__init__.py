@@ -1,1 +1,31 @@
-"""Simulated piles: battery curves, riders' batteries, fleets. Knows only the protocol."""
+"""Simulated piles: battery curves, riders' batteries, fleets. Knows only the protocol.
+
+``run_fleet`` (or ``FleetThread`` for a caller without an event loop) enrols and runs piles that a platform cannot tell
+from real ones: they keep their state on disk, buffer while offline and repeat settlements until acknowledged.
+
+``battery``        packs and their charging curves      ``pile``, ``port``   the machine and its sockets
+``session_meter``  energy by half hour and power        ``nvm``              what survives a power cut
+``enrolment``      claim code to certificate            ``link``             MQTT over mutual TLS
+``bystanders``     riders at the sockets                ``fleet``            many piles in one process
+"""
+
+from device_sim.battery import PACKS, Battery, Pack
+from device_sim.configuration import Bystanders, PileConfig, Thresholds
+from device_sim.errors import DeviceSimError, EnrolmentRefused, MemoryUnreadable, NoSuchPile
+from device_sim.fleet import Fleet, FleetThread, run_fleet
+
+__all__ = [
+    "PACKS",
+    "Battery",
+    "Bystanders",
+    "DeviceSimError",
+    "EnrolmentRefused",
+    "Fleet",
+    "FleetThread",
+    "MemoryUnreadable",
+    "NoSuchPile",
+    "Pack",
+    "PileConfig",
+    "Thresholds",
+    "run_fleet",
+]

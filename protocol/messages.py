@@ -30,6 +30,7 @@ from protocol.words import (
 PROTOCOL_VERSION: Final = 1
 HALF_HOUR_S: Final = 1800
 TIER_WIDTH_W: Final = 20
+LONGEST_SESSION_S: Final = 7 * 86_400
 
 Instant = Annotated[int, Integer(0, 1 << 43)]
 Seconds = Annotated[int, Integer(0, 10_000_000)]
@@ -73,8 +74,8 @@ class BootAck(Message):
     """
 
     time_ms: Annotated[Instant, Key(1)]
-    heartbeat_s: Annotated[int, Key(2), Integer(1, 3_600)]
-    sample_s: Annotated[int, Key(3), Integer(1, 600)]
+    heartbeat_s: Annotated[int, Key(2), Integer(1, 86_400)]
+    sample_s: Annotated[int, Key(3), Integer(1, 3_600)]
     reconnect_jitter_s: Annotated[int, Key(4), Integer(0, 120)]
     config_version: Annotated[Version, Key(5)] = 0
     tariff_version: Annotated[Version, Key(6)] = 0
@@ -169,7 +170,7 @@ class Start(Message):
     command_id: Annotated[UUID, Key(1)]
     session_id: Annotated[UUID, Key(2)]
     port: Annotated[PortNo, Key(3)]
-    limit_s: Annotated[int, Key(4), Integer(1, 10_000_000)]
+    limit_s: Annotated[int, Key(4), Integer(1, LONGEST_SESSION_S)]
     limit_dwh: Annotated[int, Key(5), Integer(1, 1 << 40)]
     max_power_w: Annotated[int, Key(6), Integer(1, 100_000)]
     stop_when_full: Annotated[bool, Key(7)]

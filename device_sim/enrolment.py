@@ -1,0 +1,136 @@
+"""How a pile gets its identity: a key of its own, a certificate request with the claim code, and the answer on disk."""
+
+import asyncio
+import base64
+import json
+import random
+import ssl
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import httpx
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from pydantic import BaseModel
+
+from device_sim.configuration import PileConfig
+from device_sim.errors import EnrolmentRefused
+from device_sim.nvm import write_whole
+
+REQUEST_TIMEOUT_S: Final = 15.0
+FIRST_RETRY_S: Final = 1.0
+LONGEST_RETRY_S: Final = 60.0
+
+_TRY_AGAIN: Final = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What an enrolled pile holds; the secret belongs to ``key_epoch``."""
+
+    pile_id: str
+    broker_url: str
+    device_secret: bytes
+    key_epoch: int
+    certificate: Path
+    private_key: Path
+    broker_ca: Path
+
+
+class _Answer(BaseModel):
+    certificate_chain_pem: str
+    broker_url: str
+    broker_ca_pem: str
+    device_secret: str
+    key_epoch: int
+    shard: int
+    time_ms: int
+
+
+async def identity_of(config: PileConfig) -> Identity:
+    """The pile's identity from its folder, or a new one by enrolment, asked for until the platform answers.
+
+    Raises EnrolmentRefused when the platform does not take the claim, or there is none.
+    """
+    kept = _load(config)
+    if kept is not None:
+        return kept
+    if config.claim_code is None:
+        raise EnrolmentRefused(config.pile_id, 0, "no claim code")
+    config.folder.mkdir(parents=True, exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    write_whole(_key_path(config), [key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())])
+    answer = await _enrol(config, _request_pem(config.pile_id, key))
+    write_whole(config.folder / "certificate.pem", [answer.certificate_chain_pem.encode()])
+    write_whole(config.folder / "broker_ca.pem", [answer.broker_ca_pem.encode()])
+    kept_facts = answer.model_dump(include={"broker_url", "device_secret", "key_epoch"})
+    # Written last: an identity counts once this file is there.
+    write_whole(config.folder / "identity.json", [json.dumps(kept_facts).encode()])
+    log.info("pile_enrolled", pile_id=config.pile_id, key_epoch=answer.key_epoch, shard=answer.shard)
+    identity = _load(config)
+    assert identity is not None, "it was just written"
+    return identity
+
+
+def _load(config: PileConfig) -> Identity | None:
+    path = config.folder / "identity.json"
+    if not path.exists():
+        return None
+    facts = json.loads(path.read_bytes())
+    return Identity(
+        pile_id=config.pile_id,
+        broker_url=facts["broker_url"],
+        device_secret=base64.b64decode(facts["device_secret"], validate=True),
+        key_epoch=facts["key_epoch"],
+        certificate=config.folder / "certificate.pem",
+        private_key=_key_path(config),
+        broker_ca=config.folder / "broker_ca.pem",
+    )
+
+
+def _key_path(config: PileConfig) -> Path:
+    return config.folder / "private_key.pem"
+
+
+def _request_pem(pile_id: str, key: ec.EllipticCurvePrivateKey) -> str:
+    """A PKCS#10 request for the pile's name, signed by its key."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, pile_id)])
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, SHA256())
+    return request.public_bytes(Encoding.PEM).decode()
+
+
+async def _enrol(config: PileConfig, csr_pem: str) -> _Answer:
+    trust = ssl.create_default_context(cafile=config.enrolment_ca)
+    wait_s = FIRST_RETRY_S
+    async with httpx.AsyncClient(verify=trust, timeout=REQUEST_TIMEOUT_S, trust_env=False) as client:
+        while True:
+            try:
+                response = await client.post(
+                    config.enrolment_url,
+                    json={"pile_id": config.pile_id, "claim_code": config.claim_code, "csr_pem": csr_pem},
+                )
+            except httpx.TransportError as error:
+                log.info("enrolment_unreachable", pile_id=config.pile_id, error=type(error).__name__)
+            else:
+                if response.status_code == HTTPStatus.OK:
+                    return _Answer.model_validate_json(response.content)
+                if response.status_code not in _TRY_AGAIN:
+                    raise EnrolmentRefused(config.pile_id, response.status_code, response.text[:200])
+                log.info("enrolment_postponed", pile_id=config.pile_id, status=response.status_code)
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            wait_s = min(LONGEST_RETRY_S, wait_s * 2)

@@ -1,0 +1,99 @@
+"""A pile's non-volatile memory: one file, replaced whole, so that a power cut leaves the old or the new one.
+
+A boot counter that is on disk before the first frame is sealed makes (boot, sequence) unique for ever without
+writing each sequence number down.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Final
+from uuid import UUID
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from device_sim.errors import MemoryUnreadable
+from device_sim.port import LiveSession
+
+REMEMBERED_COMMANDS: Final = 64
+REMEMBERED_SESSIONS: Final = 256
+REJECTED_KEPT: Final = 50
+
+
+@dataclass
+class Memory:
+    """What survives a power cut. Settlements, answers and refused records are message bodies.
+
+    ``down`` is the newest counter accepted from the platform, by epoch; ``registers_wh`` the ports' registers.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    boot: int = 0
+    down: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
+    registers_wh: dict[int, float] = field(default_factory=dict[int, float])
+    sessions: dict[int, LiveSession] = field(default_factory=dict[int, LiveSession])
+    settlements: dict[UUID, bytes] = field(default_factory=dict[UUID, bytes])
+    answers: dict[UUID, bytes] = field(default_factory=dict[UUID, bytes])
+    ended: list[UUID] = field(default_factory=list[UUID])
+    rejected: list[bytes] = field(default_factory=list[bytes])
+
+    def remember_answer(self, command_id: UUID, body: bytes) -> None:
+        """Keep the answer to a command, for its repetitions."""
+        self.answers[command_id] = body
+        while len(self.answers) > REMEMBERED_COMMANDS:
+            del self.answers[next(iter(self.answers))]
+
+    def remember_end(self, session_id: UUID, settlement: bytes) -> None:
+        """Keep a session's record until the platform has it, and that it has ended."""
+        self.settlements[session_id] = settlement
+        self.ended = [*self.ended[-REMEMBERED_SESSIONS + 1 :], session_id]
+
+    def forget_settlement(self, session_id: UUID, *, rejected: bool) -> None:
+        """The platform has answered; a refused record is kept aside for the service engineer."""
+        body = self.settlements.pop(session_id, None)
+        if rejected and body is not None:
+            self.rejected = [*self.rejected[-REJECTED_KEPT + 1 :], body]
+
+
+_ADAPTER: Final = TypeAdapter(Memory)
+
+
+class Nvm:
+    """The file behind a Memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / "memory.json"
+
+    def load(self) -> Memory:
+        """The memory as last saved, or an empty one. Raises MemoryUnreadable."""
+        if not self._path.exists():
+            return Memory()
+        try:
+            return _ADAPTER.validate_json(self._path.read_bytes())
+        except ValidationError as error:
+            raise MemoryUnreadable(self._path) from error
+
+    def save(self, memory: Memory, *, durable: bool = True) -> None:
+        """Replace the file. ``durable`` survives a power cut of the host, else only the death of the process."""
+        write_whole(self._path, [_ADAPTER.dump_json(memory)], durable=durable)
+
+
+def write_whole(path: Path, content: Sequence[bytes], *, durable: bool = True) -> None:
+    """Write a private file so that a reader finds the old content or the new, never half of it."""
+    temporary = path.with_suffix(path.suffix + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.writelines(content)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+    temporary.replace(path)
+    if durable:
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

@@ -1,0 +1,71 @@
+"""What a pile has yet to say: urgent things first, then the samples it could not send. Pure and bounded."""
+
+from collections import deque
+
+from device_sim.configuration import UNSENT_FRAMES_MAX, UNSENT_RECORDS_MAX
+from protocol.fields import Message
+from protocol.messages import Boot, Heartbeat, MeterFrame, Settlement, TimeRequest
+
+_FLEETING = (Boot, Heartbeat, Settlement, TimeRequest)
+
+
+class Outbox:
+    """A queue in two lanes. ``open`` turns true with ``boot_ack``: until then only Boot passes.
+
+    A message that has its own repetition (boot, settlement) or no worth later (heartbeat) is dropped with the link;
+    everything else waits for the next one. Of more than memory holds, the oldest go.
+    """
+
+    def __init__(self) -> None:
+        self.open = False
+        self.linked = False
+        self.lost = 0
+        self._urgent: deque[Message] = deque()
+        self._frames: deque[MeterFrame] = deque()
+
+    def put(self, message: Message) -> None:
+        """Say this as soon as possible."""
+        if isinstance(message, _FLEETING) and not self.linked:
+            return
+        if not isinstance(message, MeterFrame):
+            self._urgent.append(message)
+            if len(self._urgent) > UNSENT_RECORDS_MAX:
+                self._urgent.popleft()
+                self.lost += 1
+            return
+        if len(self._frames) >= UNSENT_FRAMES_MAX:
+            self._frames.popleft()
+            self.lost += 1
+        self._frames.append(message)
+
+    def put_first(self, message: Message) -> None:
+        """Say this before anything that waits."""
+        self._urgent.appendleft(message)
+
+    def take(self) -> Message | None:
+        """What to say next, None if nothing may be said now."""
+        if not self.open:
+            boot = next((message for message in self._urgent if isinstance(message, Boot)), None)
+            if boot is not None:
+                self._urgent.remove(boot)
+            return boot
+        if self._urgent:
+            return self._urgent.popleft()
+        return self._frames.popleft() if self._frames else None
+
+    def put_back(self, message: Message) -> None:
+        """The link broke before this was acknowledged: say it first on the next one."""
+        if isinstance(message, MeterFrame):
+            self._frames.appendleft(message)
+        elif not isinstance(message, _FLEETING):
+            self._urgent.appendleft(message)
+
+    def link_lost(self) -> None:
+        """Forget what is worth nothing later."""
+        self.linked = False
+        self._urgent = deque(message for message in self._urgent if not isinstance(message, _FLEETING))
+
+    @property
+    def unsent(self) -> int:
+        """How many records wait."""
+        return len(self._urgent) + len(self._frames)

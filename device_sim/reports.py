@@ -1,0 +1,188 @@
+"""What a pile says, made from what it is: boot, heartbeat, port states, samples and settlements. Pure."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from device_sim.session_meter import dwh
+from protocol.messages import (
+    PROTOCOL_VERSION,
+    Boot,
+    Heartbeat,
+    MeterFrame,
+    PortReport,
+    PortSample,
+    PortStateChanged,
+    Settlement,
+    Started,
+)
+from protocol.words import ClockState, PortState, SessionSource, StateCause, StopReason
+
+if TYPE_CHECKING:
+    from device_sim.pile import Pile
+    from device_sim.port import LiveSession, Port
+
+_DAY_MS: Final = 86_400_000
+_EVENING_DIP_AT: Final = 11.5 / 24  # 19:30 in China, as a share of the day in UTC
+_MS_PER_H: Final = 3_600_000
+
+
+def boot(pile: "Pile", *, at_ms: int) -> Boot:
+    """The pile introduces itself."""
+    config = pile.config
+    return Boot(
+        at_ms=pile.device_ms(at_ms),
+        connection=pile.connection,
+        reason=pile.boot_reason,
+        model=config.model,
+        hardware=config.hardware,
+        firmware=config.firmware,
+        protocol=PROTOCOL_VERSION,
+        port_count=config.port_count,
+        signal_dbm=_signal_dbm(pile),
+        unsent=_unsent(pile),
+        clock=pile.clock,
+    )
+
+
+def heartbeat(pile: "Pile", *, at_ms: int) -> Heartbeat:
+    """The pile's health."""
+    reports = tuple(
+        PortReport(port.number, port.state, _dw(port.measured_w(at_ms))) for port in pile.ports.values()
+    )
+    power_dw = sum(report.power_dw for report in reports)
+    return Heartbeat(
+        sampled_at_ms=pile.device_ms(at_ms),
+        connection=pile.connection,
+        signal_dbm=_signal_dbm(pile),
+        board_temperature_dc=round(270 + power_dw / 400),
+        mains_dv=_mains_dv(pile, at_ms),
+        power_dw=power_dw,
+        energy_wh=int(sum(port.register_wh(at_ms) for port in pile.ports.values())),
+        leakage_ma=1,
+        unsent=_unsent(pile),
+        ports=reports,
+    )
+
+
+def port_state(
+    pile: "Pile", port: "Port", previous: PortState, cause: StateCause, *, at_ms: int
+) -> PortStateChanged:
+    """A port's change of state."""
+    return PortStateChanged(
+        at_ms=pile.device_ms(at_ms),
+        port=port.number,
+        state=port.state,
+        previous=previous,
+        plugged=port.plugged,
+        power_dw=_dw(port.measured_w(at_ms)),
+        cause=cause,
+        session_id=port.session.session_id if port.session is not None else None,
+        fault=port.fault,
+    )
+
+
+def started(pile: "Pile", port: "Port", *, at_ms: int) -> Started:
+    """The session's first load."""
+    session = port.session
+    assert session is not None, "only a session starts"
+    return Started(
+        command_id=session.command_id,
+        session_id=session.session_id,
+        port=port.number,
+        started_at_ms=pile.device_ms(at_ms),
+        register_dwh=session.start_register_dwh,
+        power_dw=_dw(port.measured_w(at_ms)),
+    )
+
+
+def meter_frame(pile: "Pile", busy: Sequence["Port"], *, at_ms: int) -> MeterFrame:
+    """One frame with a sample of each busy port."""
+    samples = tuple(_sample(pile, port, at_ms) for port in busy)
+    return MeterFrame(sampled_at_ms=pile.device_ms(at_ms), samples=samples, clock=pile.clock)
+
+
+def settlement(
+    session: "LiveSession",
+    port: int,
+    *,
+    reason: StopReason,
+    ended_ms: int,
+    end_power_w: float,
+    clock: ClockState,
+) -> Settlement:
+    """The final record of a session; times by the clock the pile had when it began."""
+    meter, offset_ms = session.meter, session.clock_offset_ms
+    started_ms = session.accepted_ms if meter is None else meter.started_ms
+    energy_dwh = 0 if meter is None else meter.energy_dwh
+    return Settlement(
+        session_id=session.session_id,
+        source=SessionSource.APP,
+        port=port,
+        started_at_ms=max(0, started_ms + offset_ms),
+        ended_at_ms=max(0, ended_ms + offset_ms),
+        duration_s=0 if meter is None else meter.duration_s,
+        start_register_dwh=session.start_register_dwh,
+        end_register_dwh=session.start_register_dwh + energy_dwh,
+        energy_dwh=energy_dwh,
+        slots=() if meter is None else meter.slot_rows(),
+        tiers=() if meter is None else meter.tier_rows(),
+        max_power_dw=0 if meter is None else meter.max_power_dw,
+        end_power_dw=_dw(end_power_w),
+        stop_reason=reason,
+        stop_code=int(reason),
+        samples_sent=session.samples_sent,
+        tariff_version=session.tariff_version,
+        clock=clock,
+    )
+
+
+def _sample(pile: "Pile", port: "Port", at_ms: int) -> PortSample:
+    session = port.session
+    assert session is not None, "only busy ports are sampled"
+    assert session.meter is not None, "only metered sessions are sampled"
+    register_wh = port.register_wh(at_ms)
+    power_w, factor, mains_dv = port.measured_w(at_ms), port.power_factor(at_ms), _mains_dv(pile, at_ms)
+    window_ms = at_ms - session.sampled_ms
+    mean_w = (register_wh - session.sampled_wh) * _MS_PER_H / window_ms if window_ms > 0 else power_w
+    # Within a window the true power is close to monotone, so its ends bound it.
+    seen_w = (power_w, port.measured_w(session.sampled_ms), mean_w)
+    sample = PortSample(
+        port=port.number,
+        session_id=session.session_id,
+        elapsed_s=(at_ms - session.meter.started_ms) // 1000,
+        window_s=min(32_767, window_ms // 1000),
+        voltage_dv=mains_dv,
+        current_ma=round(power_w / (mains_dv / 10 * factor) * 1000),
+        power_dw=_dw(power_w),
+        power_factor_milli=round(factor * 1000),
+        energy_dwh=dwh(register_wh) - session.start_register_dwh,
+        power_min_dw=_dw(min(seen_w)),
+        power_max_dw=_dw(max(seen_w)),
+        power_mean_dw=_dw(mean_w),
+        temperature_dc=round(260 + power_w / 8),
+        phase=port.phase(at_ms),
+    )
+    session.sampled_ms, session.sampled_wh = at_ms, register_wh
+    session.samples_sent += 1
+    return sample
+
+
+def _mains_dv(pile: "Pile", at_ms: int) -> int:
+    """220 V with a dip in the evening, a little different at each pile."""
+    of_day = (at_ms % _DAY_MS) / _DAY_MS
+    dip = math.exp(-(((of_day - _EVENING_DIP_AT) * 8) ** 2))
+    flutter = math.sin(at_ms / 97_000 + pile.config.seed) + math.sin(at_ms / 31_000 + 2 * pile.config.seed)
+    return round(2_240 - 110 * dip + 9 * flutter)
+
+
+def _signal_dbm(pile: "Pile") -> int:
+    return -65 - pile.config.seed % 30
+
+
+def _unsent(pile: "Pile") -> int:
+    return pile.outbox.unsent + len(pile.memory.settlements)
+
+
+def _dw(power_w: float) -> int:
+    return max(0, round(power_w * 10))
