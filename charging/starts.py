@@ -54,7 +54,8 @@ def order(
 ) -> Order:
     """Create a session and its payment, with tariff and agreement frozen as they hold now.
 
-    Raises AmountRefused, AmountBuysNothing, PileUnknown, PortUnknown, PortUnavailable, TariffMissing, AgreementMissing.
+    Raises AmountRefused, AmountBuysNothing, PileUnknown, PortUnknown, PortUnavailable, TariffMissing, AgreementMissing,
+    AgreementSilent.
     """
     if not LEAST_PREPAID_FEN <= amount_fen <= MOST_PREPAID_FEN:
         raise AmountRefused(amount_fen, LEAST_PREPAID_FEN, MOST_PREPAID_FEN)
@@ -64,6 +65,7 @@ def order(
     site_id = piles.get(conn, pile_id).site_id
     tariff = tariffs.current(conn, site_id=site_id, at=now)
     agreement = agreements.current(conn, site_id=site_id, at=now)
+    agreement.require(tariff.tariffs)
     limits = affordability.affordable(
         tariff,
         amount_fen=amount_fen,

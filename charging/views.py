@@ -11,7 +11,8 @@ from psycopg.rows import TupleRow, class_row
 
 from billing.rating import ChargingPeriod
 from charging.meter import SLOT, SlotReading
-from charging.session_states import SessionState
+from charging.ports import FREE
+from charging.session_states import ON_PORT, SessionState
 from charging.sessions import ChargingSession
 
 _SLOTS_COUNT_FROM = datetime(1970, 1, 1, tzinfo=UTC)
@@ -119,6 +120,23 @@ def session_page(
                 "limit": limit,
             },
         ).fetchall()
+
+
+def free_ports(conn: Connection[TupleRow], pile_id: str) -> list[int]:
+    """The numbers of a pile's ports that no session occupies and whose state lets a rider start."""
+    rows = conn.execute(
+        """
+        SELECT port_no FROM pile_port
+         WHERE pile_id = %(pile_id)s AND state = ANY(%(free)s)
+           AND NOT EXISTS (SELECT FROM charging_session
+                            WHERE charging_session.pile_id = pile_port.pile_id
+                              AND charging_session.port_no = pile_port.port_no
+                              AND charging_session.state = ANY(%(on_port)s))
+         ORDER BY port_no
+        """,
+        {"pile_id": pile_id, "free": sorted(FREE), "on_port": sorted(ON_PORT)},
+    ).fetchall()
+    return [port_no for (port_no,) in rows]
 
 
 def periods_so_far(slots: Sequence[SlotReading], *, started_at: datetime) -> list[ChargingPeriod]:

@@ -61,6 +61,16 @@ class Keys:
         return _public_pem(self.platform_public_key)
 
 
+def merchant_key_path(directory: Path) -> Path:
+    """Where the merchant finds its private key."""
+    return directory / _MERCHANT_KEY_FILE
+
+
+def platform_public_key_path(directory: Path) -> Path:
+    """Where the merchant finds WeChat Pay's public key."""
+    return directory / _PLATFORM_PUBLIC_KEY_FILE
+
+
 def generate(directory: Path) -> Keys:
     """Make the keys of a new merchant in `directory`, or load those that are there already."""
     if (directory / _IDENTITY_FILE).exists():

@@ -4,6 +4,7 @@ Certificates live on the machine's real clock, never on an accelerated one: TLS 
 """
 
 import ipaddress
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -60,12 +61,34 @@ def load_or_create_authority(folder: Path, name: str) -> Authority:
 def issue_server(authority: Authority, names: Iterable[str]) -> Identity:
     """Issue a server certificate for host names and IP addresses."""
     key = _new_key()
-    builder = _leaf(authority, "pileway broker", key.public_key(), LEAF_LIFE)
+    builder = _leaf(authority, "pileway server", key.public_key(), LEAF_LIFE)
     builder = builder.add_extension(
         x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
     )
     builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
     return Identity(certificate_pem=_sign(authority, builder), key_pem=_key_pem(key))
+
+
+def kept_server(folder: Path, name: str, *, authority: Authority, names: Iterable[str]) -> Identity:
+    """The server certificate kept as `<name>.crt` and `<name>.key`; a new one when it no longer serves."""
+    certificate_path, key_path = folder / f"{name}.crt", folder / f"{name}.key"
+    wanted = tuple(names)
+    if certificate_path.exists() and key_path.exists():
+        kept = Identity(certificate_pem=certificate_path.read_bytes(), key_pem=key_path.read_bytes())
+        if still_serves(kept.certificate_pem, authority=authority, names=wanted):
+            return kept
+    issued = issue_server(authority, wanted)
+    home.write_private(key_path, issued.key_pem)
+    home.write_private(certificate_path, issued.certificate_pem)
+    return issued
+
+
+def machine_names(bind_address: str) -> tuple[str, ...]:
+    """Names and addresses under which a server that listens on `bind_address` is reached."""
+    names = {"localhost", "127.0.0.1", socket.gethostname()}
+    if bind_address not in ("0.0.0.0", "127.0.0.1"):  # noqa: S104 - compared, not bound
+        names.add(bind_address)
+    return tuple(sorted(names))
 
 
 def issue_client(authority: Authority, common_name: str, *, life: timedelta = LEAF_LIFE) -> Identity:

@@ -187,13 +187,13 @@ def payment_sim() -> None:
 
 
 @app.command()
-def sim() -> None:
+def sim(fleet: Annotated[Path, typer.Option(help="File that describes the piles (JSON).")]) -> None:
     """Simulated piles that charge simulated batteries."""
     settings = _settings()
     from pileway import sim_process
 
     _set_up_logs("sim")
-    sim_process.run(settings)
+    sim_process.run(settings, fleet)
 
 
 @contextmanager

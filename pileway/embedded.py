@@ -6,16 +6,13 @@ settings name servers of your own. Whoever enters owns the home folder until lea
 
 import base64
 import os
-import secrets as random_secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-
+from payment_sim import keys as payment_sim_keys
 from pileway import certificates, home
 from pileway.embedded_broker import EmbeddedBroker
 from pileway.embedded_postgres import EmbeddedPostgres
@@ -23,15 +20,6 @@ from pileway.errors import SettingsInvalid
 from pileway.settings import KEY_SIZE_BYTES, Settings
 from pileway.supervisor import Supervisor
 
-_RSA_BITS = 2048
-
-# What the simulated WeChat Pay knows its one merchant by.
-_SIMULATED_MERCHANT = {
-    "wechat_pay_app_id": "wx70696c6577617931",
-    "wechat_pay_merchant_id": "1700000001",
-    "wechat_pay_merchant_serial": "70696C657761792D6D65726368616E74",
-    "wechat_pay_public_key_id": "PUB_KEY_ID_0117000000012026010100000000000000",
-}
 _BROKER_CLIENT_FILES = ("broker_ca_path", "gateway_certificate_path", "gateway_key_path")
 
 
@@ -51,7 +39,8 @@ def installation(settings: Settings) -> Generator[Installation]:
     """
     folder = home.prepare(settings.home)
     with home.lock(folder), Supervisor(folder / "log") as supervisor:
-        complete = settings.with_values(home=folder, **_open_secrets(settings, folder / "secrets"))
+        settings = settings.with_values(home=folder)
+        complete = settings.with_values(**_open_secrets(settings, folder / "secrets"))
         complete = _with_database(complete, supervisor)
         yield Installation(settings=_with_broker(complete, supervisor), supervisor=supervisor)
 
@@ -115,47 +104,34 @@ def _open_secrets(settings: Settings, folder: Path) -> dict[str, Any]:
         values["device_ca_path"] = folder / "device-ca.crt"
         values["device_ca_key_path"] = folder / "device-ca.key"
     if settings.wechat_pay_url is None:
-        values |= _open_simulated_rail(settings, folder)
+        values |= _open_simulated_rail(settings)
+    if settings.server_certificate_path is None or settings.server_key_path is None:
+        values |= _open_server_certificate(settings, folder)
     return values
 
 
-def _open_simulated_rail(settings: Settings, folder: Path) -> dict[str, Any]:
-    merchant_key = _rsa_key(folder / "wechat-merchant.key")
-    platform_key = _rsa_key(folder / "wechat-platform.key")
-    public_path = folder / "wechat-platform.pub"
-    home.write_private(public_path, _public_pem(platform_key.read_bytes()))
-    return _SIMULATED_MERCHANT | {
+def _open_server_certificate(settings: Settings, folder: Path) -> dict[str, Any]:
+    authority = certificates.load_or_create_authority(folder, "service-ca")
+    names = certificates.machine_names(settings.host)
+    certificates.kept_server(folder, "web", authority=authority, names=names)
+    return {"server_certificate_path": folder / "web.crt", "server_key_path": folder / "web.key"}
+
+
+def _open_simulated_rail(settings: Settings) -> dict[str, Any]:
+    folder = settings.payment_sim_folder or settings.home / "payment-sim"
+    keys = payment_sim_keys.generate(folder)
+    return {
+        "payment_sim_folder": folder,
         "wechat_pay_url": f"http://127.0.0.1:{settings.payment_sim_port}",
-        "wechat_pay_merchant_key_path": merchant_key,
-        "wechat_pay_public_key_path": public_path,
-        "wechat_pay_api_v3_key": home.secret_bytes(
-            folder / "wechat-api-v3-key", make=_new_api_v3_key
-        ).decode(),
-        "payment_sim_key_path": platform_key,
+        "wechat_pay_app_id": keys.appid,
+        "wechat_pay_merchant_id": keys.mchid,
+        "wechat_pay_merchant_serial": keys.merchant_serial,
+        "wechat_pay_merchant_key_path": payment_sim_keys.merchant_key_path(folder),
+        "wechat_pay_public_key_id": keys.platform_serial,
+        "wechat_pay_public_key_path": payment_sim_keys.platform_public_key_path(folder),
+        "wechat_pay_api_v3_key": keys.api_v3_key.decode(),
     }
 
 
 def _new_key() -> bytes:
     return base64.b64encode(os.urandom(KEY_SIZE_BYTES))
-
-
-def _new_api_v3_key() -> bytes:
-    return random_secrets.token_hex(16).encode()
-
-
-def _rsa_key(path: Path) -> Path:
-    home.secret_bytes(path, make=_new_rsa_key)
-    return path
-
-
-def _new_rsa_key() -> bytes:
-    return rsa.generate_private_key(public_exponent=65_537, key_size=_RSA_BITS).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _public_pem(key_pem: bytes) -> bytes:
-    key = serialization.load_pem_private_key(key_pem, password=None)
-    return key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )

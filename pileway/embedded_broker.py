@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from pileway import account, certificates, guard, home, server_log
-from pileway.certificates import Authority, Identity
+from pileway.certificates import Authority
 from pileway.errors import NotReady, PartMissing, PortTaken
 
 READY_LIMIT_S = 20.0
@@ -162,7 +162,9 @@ class EmbeddedBroker:
 
     def _write_certificates(self, owner: tuple[int, int] | None) -> None:
         service = certificates.load_or_create_authority(self.secrets, "service-ca")
-        server = self._server_identity(service)
+        server = certificates.kept_server(
+            self.secrets, "broker", authority=service, names=certificates.machine_names(self.bind_address)
+        )
         if not self._gateway_still_serves(service):
             gateway = certificates.issue_client(service, GATEWAY_USER)
             home.write_private(self.secrets / "gateway.key", gateway.key_pem)
@@ -181,18 +183,6 @@ class EmbeddedBroker:
         if self.device_authority_path is not None:
             return self.device_authority_path.read_bytes()
         return certificates.load_or_create_authority(self.secrets, "device-ca").certificate_pem
-
-    def _server_identity(self, service: Authority) -> Identity:
-        names = _machine_names(self.bind_address)
-        certificate_path, key_path = self.secrets / "broker.crt", self.secrets / "broker.key"
-        if certificate_path.exists() and key_path.exists():
-            kept = Identity(certificate_pem=certificate_path.read_bytes(), key_pem=key_path.read_bytes())
-            if certificates.still_serves(kept.certificate_pem, authority=service, names=names):
-                return kept
-        issued = certificates.issue_server(service, names)
-        home.write_private(key_path, issued.key_pem)
-        home.write_private(certificate_path, issued.certificate_pem)
-        return issued
 
     def _gateway_still_serves(self, service: Authority) -> bool:
         certificate_path, key_path = self.secrets / "gateway.crt", self.secrets / "gateway.key"
@@ -272,13 +262,6 @@ def _find_program() -> Path:
             " or set PILEWAY_BROKER_URL to a broker of your own"
         )
     return Path(program)
-
-
-def _machine_names(bind_address: str) -> tuple[str, ...]:
-    names = {"localhost", "127.0.0.1", socket.gethostname()}
-    if bind_address not in ("0.0.0.0", "127.0.0.1"):  # noqa: S104 - compared, not bound
-        names.add(bind_address)
-    return tuple(sorted(names))
 
 
 def _told_address(bind_address: str) -> str:

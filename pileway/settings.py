@@ -125,10 +125,16 @@ class Settings(BaseSettings):
     """Port the web server listens on."""
     public_url: WebUrl | None = None
     """Where riders and piles reach us; http://host:port when not set."""
+    enrolment_port: Port = 8443
+    """Port on which piles enrol, over HTTPS."""
+    server_certificate_path: ExistingFile | None = None
+    """Certificate of the HTTPS server that piles enrol at (PEM)."""
+    server_key_path: ExistingFile | None = None
+    """Key of that certificate (PEM)."""
     payment_sim_port: Port = 8081
     """Port of the simulated payment rails, on loopback."""
-    payment_sim_key_path: ExistingFile | None = None
-    """RSA key the simulated WeChat Pay signs with (PEM)."""
+    payment_sim_folder: Path | None = None
+    """Keys and books of the simulated WeChat Pay."""
 
     clock_speed: Annotated[float, Field(gt=0, le=10_000)] = 1.0
     """How many times faster than real time the platform's clock runs; 1 outside the demo."""

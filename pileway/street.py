@@ -1,4 +1,4 @@
-"""The simulated street of the demo: its sites, parties, tariffs, agreements and piles, as an operator registers them."""
+"""The simulated street of the demo: sites, parties, tariffs, agreements and piles, as an operator registers them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 """The worker process: billing's jobs, and the sweep of everything whose time has come."""
 
 import asyncio
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -14,10 +15,14 @@ from billing import jobs
 from billing.rail_calls import RailDesk
 from charging import timers
 from charging.waits import Waits
+from pileway import composition
+from pileway.process import tell_ready
+from pileway.settings import Settings
 
 log = structlog.get_logger()
 
 JOBS_AT_ONCE = 4
+CONNECTIONS = JOBS_AT_ONCE + 2
 QUEUE_CONNECTIONS = 4
 SWEEP_INTERVAL_S = 0.5
 """Real seconds between two sweeps: how late a deadline can be noticed."""
@@ -28,8 +33,18 @@ RECONNECT_S = 2.0
 Pool = ConnectionPool[psycopg.Connection[TupleRow]]
 
 
-async def run(*, dsn: str, desk: RailDesk, waits: Waits, stop: asyncio.Event) -> None:
-    """Work until `stop` is set; a lost database is waited for."""
+def run(settings: Settings) -> None:
+    """Work until told to stop; a lost database is waited for."""
+    with composition.pool(settings, max_size=CONNECTIONS) as pool:
+        desk = composition.rail_desk(settings, pool)
+        asyncio.run(_run(composition.database_url(settings), desk, composition.waits(settings)))
+
+
+async def _run(dsn: str, desk: RailDesk, waits: Waits) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_sweep(desk.pool, clock=desk.clock, waits=waits, stop=stop))
         tasks.create_task(_work(dsn, desk, stop=stop))
@@ -41,6 +56,7 @@ async def _work(dsn: str, desk: RailDesk, *, stop: asyncio.Event) -> None:
         jobs.register(app, desk)
         try:
             async with app.open_async():
+                tell_ready()
                 worker = asyncio.create_task(
                     app.run_worker_async(install_signal_handlers=False, shutdown_graceful_timeout=SHUTDOWN_S)
                 )

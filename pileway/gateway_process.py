@@ -1,0 +1,40 @@
+"""The gateway process, composed from settings."""
+
+import os
+import socket
+from datetime import UTC, datetime
+
+from gateway import service
+from gateway.link import TlsFiles
+from gateway.service import Gateway, GatewayParts
+from pileway import composition
+from pileway.process import stop_event, tell_ready
+from pileway.settings import Settings, required
+
+CONNECTIONS = 6
+
+
+def run(settings: Settings) -> None:
+    """Serve until told to stop."""
+    stop = stop_event()
+    with composition.pool(settings, max_size=CONNECTIONS) as pool:
+        parts = GatewayParts(
+            pool=pool,
+            listen_dsn=composition.database_url(settings),
+            broker_url=required(settings.broker_url, "PILEWAY_BROKER_URL"),
+            tls=TlsFiles(
+                broker_ca=required(settings.broker_ca_path, "PILEWAY_BROKER_CA_PATH"),
+                certificate=required(settings.gateway_certificate_path, "PILEWAY_GATEWAY_CERTIFICATE_PATH"),
+                key=required(settings.gateway_key_path, "PILEWAY_GATEWAY_KEY_PATH"),
+            ),
+            vault=composition.vault(settings),
+            owner=f"{socket.gethostname()}-{os.getpid()}-{datetime.now(UTC):%H%M%S}",
+            clock=settings.clock.now,
+            waits=composition.waits(settings),
+            speed=settings.clock_speed,
+        )
+        service.run(parts, stop=stop, watch=_ready)
+
+
+def _ready(_: Gateway) -> None:
+    tell_ready()
