@@ -21,8 +21,9 @@ _LINE_WORDS = {
 
 @dataclass(frozen=True)
 class BillLine:
-    """One priced line: its formula in words and figures, and what it came to in yuan."""
+    """One priced line: its time of day, its formula in words and figures, and what it came to in yuan."""
 
+    band: str
     formula: str
     amount: str
 
@@ -40,9 +41,10 @@ class BillFee:
 
 @dataclass(frozen=True)
 class RefundStep:
-    """One step on the money's way back."""
+    """One step on the money's way back; `at` is empty until it is known."""
 
     text: str
+    at: str
     state: Literal["done", "doing", "todo"]
 
 
@@ -93,21 +95,23 @@ def _formula(prepaid_fen: int, fees: Sequence[ChargedFee], language: Language) -
         for fee in fees
     ]
     rest_fen = prepaid_fen - sum(fee.charged_fen for fee in fees)
-    return f"{' − '.join(parts)} = {language.say(mark('¥%(amount)s back to you'), amount=formats.yuan(rest_fen))}"
+    rest = language.say(mark("¥%(amount)s back to you"), amount=formats.yuan(rest_fen))
+    return f"{' − '.join(parts)} = {rest}"
 
 
 def _fee(fee: ChargedFee, language: Language) -> BillFee:
     waived_fen = fee.rated_fen - fee.charged_fen
+    banded = any(line.band for line in fee.lines)
     return BillFee(
         kind=fee.fee_kind.value,
         name=language.say(FEE_KINDS[fee.fee_kind.value]),
         charged=formats.yuan(fee.charged_fen),
-        lines=tuple(_line(line, language) for line in fee.lines),
+        lines=tuple(_line(line, language, beside_bands=banded) for line in fee.lines),
         waived=formats.yuan(waived_fen) if waived_fen else None,
     )
 
 
-def _line(line: RatedLine, language: Language) -> BillLine:
+def _line(line: RatedLine, language: Language, *, beside_bands: bool) -> BillLine:
     price = formats.price(line.price_yuan)
     match line.kind:
         case LineKind.ENERGY:
@@ -118,27 +122,24 @@ def _line(line: RatedLine, language: Language) -> BillLine:
             formula = language.say(mark("%(time)s × ¥%(price)s/h"), time=time, price=price)
         case LineKind.FLAT | LineKind.MIN_PRICE | LineKind.MAX_PRICE:
             formula = language.say(_LINE_WORDS[line.kind])
-    band = f"{line.band}  " if line.band else ""
-    return BillLine(f"{band}{formula}", formats.yuan(line.amount_fen))
+    band = line.band
+    if not band and beside_bands and line.kind not in _LINE_WORDS:
+        band = language.say(mark("other times"))
+    return BillLine(band.replace("-", "–"), formula, formats.yuan(line.amount_fen))
 
 
 def _steps(refund: Refund, language: Language) -> list[RefundStep]:
     say = language.say
-    asked = say(
-        mark("%(cause)s, asked for at %(time)s"),
-        cause=say(REFUND_CAUSES[refund.cause.value]),
-        time=formats.local_time(refund.requested_at),
+    asked = RefundStep(
+        say(mark("%(cause)s: refund asked for"), cause=say(REFUND_CAUSES[refund.cause.value])),
+        formats.local_time_short(refund.requested_at),
+        "done",
     )
     if refund.state is RefundState.SUCCEEDED and refund.succeeded_at is not None:
-        back = say(
-            mark("Back where you paid from, at %(time)s"), time=formats.local_time(refund.succeeded_at)
-        )
-        return [RefundStep(asked, "done"), RefundStep(back, "done")]
+        at = formats.local_time_short(refund.succeeded_at)
+        return [asked, RefundStep(say(mark("Returned to where you paid from")), at, "done")]
     doing = mark("The payment channel is sending it back")
     if refund.state is RefundState.ABNORMAL:
         doing = mark("The payment channel needs help with this one; we keep at it and your money is safe")
-    return [
-        RefundStep(asked, "done"),
-        RefundStep(say(doing), "doing"),
-        RefundStep(say(mark("Back where you paid from")), "todo"),
-    ]
+    back = mark("Back where you paid from")
+    return [asked, RefundStep(say(doing), "", "doing"), RefundStep(say(back), "", "todo")]

@@ -66,3 +66,8 @@ def local_time(at: datetime) -> str:
 def kilowatt_hours_exact(energy_dwh: int) -> str:
     """0.1 Wh as kWh to four decimals: every digit that was metered."""
     return f"{energy_dwh // 10_000}.{energy_dwh % 10_000:04d}"
+
+
+def local_time_short(at: datetime) -> str:
+    """An instant of these days as local day and time, such as 03-01 08:15."""
+    return at.astimezone(LOCAL_ZONE).strftime("%m-%d %H:%M")

@@ -16,10 +16,10 @@ LEVELS = 5
 """Shades of the day bar, from cheapest to dearest."""
 
 UNITS = {
-    Dimension.ENERGY: mark("yuan/kWh"),
-    Dimension.TIME: mark("yuan/hour"),
-    Dimension.PARKING_TIME: mark("yuan/hour when full"),
-    Dimension.FLAT: mark("yuan once"),
+    Dimension.ENERGY: mark("¥/kWh"),
+    Dimension.TIME: mark("¥/hour"),
+    Dimension.PARKING_TIME: mark("¥/hour when full"),
+    Dimension.FLAT: mark("¥ once"),
 }
 _FORMULAS = {
     Dimension.ENERGY: mark("%(fee)s = energy (kWh) × price"),
@@ -54,7 +54,24 @@ class Band:
 
     from_minute: int
     to_minute: int
+    prices: tuple[str, ...]
+    level: int
+    now: bool
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of the day in words, such as 10:00–15:00."""
+
     hours: str
+    now: bool
+
+
+@dataclass(frozen=True)
+class PriceRow:
+    """All stretches of the day that cost the same, such as 10:00–15:00 and 18:00–21:00."""
+
+    spans: tuple[Span, ...]
     prices: tuple[str, ...]
     level: int
     now: bool
@@ -70,6 +87,7 @@ class CardView:
     now_parts: tuple[PartNow, ...]
     columns: tuple[Column, ...]
     bands: tuple[Band, ...]
+    rows: tuple[PriceRow, ...]
     conditions: tuple[str, ...]
     formula: tuple[str, ...]
 
@@ -91,6 +109,7 @@ def build(card: PriceCard, language: Language) -> CardView:
         lookups.append(_lookup(fee, dimension))
         formula.append(language.say(_FORMULAS[dimension], fee=name))
     now = [lookup(card.at) for lookup in lookups]
+    bands = _bands(card.fees, lookups, midnight, now_s)
     addable = len({column.unit for column in columns}) == 1
     total = sum((price.price_yuan for price in now if price is not None), Decimal(0))
     return CardView(
@@ -102,7 +121,8 @@ def build(card: PriceCard, language: Language) -> CardView:
             for column, price in zip(columns, now, strict=True)
         ),
         columns=tuple(columns),
-        bands=_bands(card.fees, lookups, midnight, now_s),
+        bands=bands,
+        rows=_rows(bands),
         conditions=_conditions(card.fees, language),
         formula=tuple(formula),
     )
@@ -151,13 +171,29 @@ def _bands(
         Band(
             from_minute=start_s // 60,
             to_minute=end_s // 60,
-            hours=f"{formats.minute_of_day(start_s // 60)}–{formats.minute_of_day(end_s // 60)}",
             prices=texts,
             level=1 + totals.index(total) * (LEVELS - 1) // max(1, len(totals) - 1),
             now=start_s <= now_s < end_s,
         )
         for start_s, end_s, texts, total in stretches
     )
+
+
+def _rows(bands: Sequence[Band]) -> tuple[PriceRow, ...]:
+    rows: list[PriceRow] = []
+    for prices in dict.fromkeys(band.prices for band in sorted(bands, key=lambda band: band.level)):
+        same = [band for band in bands if band.prices == prices]
+        stretches = [(band.from_minute, band.to_minute, band.now) for band in same]
+        if len(same) > 1 and same[0].from_minute == 0 and same[-1].to_minute == DAY_S // 60:
+            # One night, not two pieces of it: 23:00–24:00 and 00:00–07:00 are 23:00–07:00.
+            night = (same[-1].from_minute, same[0].to_minute, same[0].now or same[-1].now)
+            stretches = [night, *stretches[1:-1]]
+        spans = tuple(
+            Span(f"{formats.minute_of_day(start)}–{formats.minute_of_day(end)}", now)
+            for start, end, now in stretches
+        )
+        rows.append(PriceRow(spans, prices, same[0].level, any(span.now for span in spans)))
+    return tuple(rows)
 
 
 def _conditions(fees: Sequence[FeeCard], language: Language) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from billing import affordability, price_cards, rail_calls, tariffs
 from billing.errors import PaymentConflict, TariffMissing
 from billing.rail_calls import RailDesk
 from billing.tariff_objects import TariffVersion
-from charging import piles, ports, sites, starts
-from charging.ports import FREE, PortState
+from charging import piles, ports, sites, starts, views
+from charging.ports import PortState
 from charging.session_states import StartFailure
 from charging.waits import Waits
 from rider_web.problems import AmountUnreadable
@@ -60,7 +60,7 @@ def look(conn: Connection[TupleRow], *, pile_id: str, port_no: int, now: datetim
     pile = piles.get(conn, pile_id)
     site = sites.get(conn, pile.site_id)
     condition = "free" if obstacle is None else _CONDITIONS[obstacle]
-    others = ports.of_pile(conn, pile_id) if condition in ("busy", "fault") else []
+    free = views.free_ports(conn, pile_id) if condition in ("busy", "fault", "disabled") else []
     try:
         tariff = tariffs.current(conn, site_id=site.site_id, at=now)
     except TariffMissing:
@@ -73,7 +73,7 @@ def look(conn: Connection[TupleRow], *, pile_id: str, port_no: int, now: datetim
         address=site.address,
         condition=condition,
         state=ports.get(conn, pile_id=pile_id, port_no=port_no).state,
-        free_ports=tuple(port.port_no for port in others if port.state in FREE and port.port_no != port_no),
+        free_ports=tuple(free),
         tariff=tariff,
     )
 

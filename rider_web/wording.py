@@ -112,8 +112,8 @@ FEE_KINDS = MappingProxyType(
 REFUND_CAUSES = MappingProxyType(
     {
         "unused_prepayment": mark("Unused prepayment"),
-        "start_failed": mark("Charging could not start: everything goes back"),
-        "paid_too_late": mark("Paid after the order had expired: everything goes back"),
+        "start_failed": mark("Charging could not start"),
+        "paid_too_late": mark("Paid after the order had expired"),
     }
 )
 

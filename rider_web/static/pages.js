@@ -18,7 +18,7 @@
     const label = () => {
       const yuan = asked();
       button.textContent = Number.isFinite(yuan) && yuan > 0
-        ? form.dataset.payLabel.replace("%(amount)s", yuan.toFixed(2)) : button.dataset.plain;
+        ? form.dataset.payLabel.replace("{amount}", yuan.toFixed(2)) : button.dataset.plain;
     };
     button.dataset.plain = button.textContent;
     own.addEventListener("input", () => {
@@ -193,7 +193,7 @@
       legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
       scales: { x: { time: false }, y: { range: (_, __, most) => [0, Math.max(20, most * 1.12)] } },
       axes: [
-        { ...axis, grid: { show: false }, space: 64, incrs: [60, 300, 600, 900, 1800, 3600, 7200, 10800],
+        { ...axis, grid: { show: false }, space: 64, size: 30, incrs: [60, 300, 600, 900, 1800, 3600, 7200, 10800],
           values: (_, ticks) => ticks.map(clock) },
         { ...axis, size: 44, space: 36 },
       ],
