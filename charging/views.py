@@ -11,7 +11,8 @@ from psycopg.rows import TupleRow, class_row
 
 from billing.rating import ChargingPeriod
 from charging.meter import SLOT, SlotReading
-from charging.ports import FREE
+from charging.piles import Pile
+from charging.ports import FREE, Port
 from charging.session_states import ON_PORT, SessionState
 from charging.sessions import ChargingSession
 
@@ -37,6 +38,20 @@ class WatchedSession:
         """What was metered so far, by half-hour slot, ready to be rated for a preview."""
         begin = self.session.started_at
         return [] if begin is None else periods_so_far(self.slots, started_at=begin)
+
+
+@dataclass(frozen=True)
+class SiteLoad:
+    """A site with its counts; `sessions_running` are those that hold a port."""
+
+    site_id: str
+    name: str
+    address: str
+    created_at: datetime
+    piles: int
+    piles_online: int
+    ports: int
+    sessions_running: int
 
 
 @dataclass(frozen=True)
@@ -120,6 +135,59 @@ def session_page(
                 "limit": limit,
             },
         ).fetchall()
+
+
+def site_loads(conn: Connection[TupleRow]) -> list[SiteLoad]:
+    """Every site with what stands and runs there, by id."""
+    with conn.cursor(row_factory=class_row(SiteLoad)) as cursor:
+        return cursor.execute(
+            """
+            SELECT site.site_id, site.name, site.address, site.created_at,
+                   count(pile.pile_id) AS piles,
+                   count(pile.pile_id) FILTER (WHERE pile.online) AS piles_online,
+                   coalesce(sum(pile.port_count), 0)::int AS ports,
+                   (SELECT count(*) FROM charging_session
+                     WHERE charging_session.site_id = site.site_id AND charging_session.state = ANY(%(on_port)s)
+                   ) AS sessions_running
+              FROM site LEFT JOIN pile USING (site_id)
+             GROUP BY site.site_id ORDER BY site.site_id
+            """,
+            {"on_port": sorted(ON_PORT)},
+        ).fetchall()
+
+
+def pile_page(
+    conn: Connection[TupleRow], *, limit: int, site_id: str | None = None, after: str | None = None
+) -> list[Pile]:
+    """Piles by id, at most `limit`, those after pile `after` if given."""
+    with conn.cursor(row_factory=class_row(Pile)) as cursor:
+        return cursor.execute(
+            """
+            SELECT pile_id, site_id, model, port_count, power_limit_w, shard, state, online, boot, heartbeat_s,
+                   sample_s, firmware, hardware, signal_dbm, last_seen_at, registered_at
+              FROM pile
+             WHERE (%(site_id)s::text IS NULL OR site_id = %(site_id)s)
+               AND (%(after)s::text IS NULL OR pile_id > %(after)s)
+             ORDER BY pile_id LIMIT %(limit)s
+            """,
+            {"site_id": site_id, "after": after, "limit": limit},
+        ).fetchall()
+
+
+def ports_of(conn: Connection[TupleRow], pile_ids: Sequence[str]) -> dict[str, list[Port]]:
+    """The ports of several piles by number."""
+    found: dict[str, list[Port]] = {pile_id: [] for pile_id in pile_ids}
+    with conn.cursor(row_factory=class_row(Port)) as cursor:
+        cursor.execute(
+            """
+            SELECT pile_id, port_no, state, fault, plugged, power_dw, reported_at
+              FROM pile_port WHERE pile_id = ANY(%(pile_ids)s) ORDER BY pile_id, port_no
+            """,
+            {"pile_ids": list(pile_ids)},
+        )
+        for port in cursor:
+            found[port.pile_id].append(port)
+    return found
 
 
 def free_ports(conn: Connection[TupleRow], pile_id: str) -> list[int]:

@@ -67,9 +67,8 @@ def create_router(
         route_class=guarded_route(headers),
     )
     router = APIRouter()
-    router.include_router(socket_pages.create_router(service))
-    router.include_router(session_pages.create_router(service))
-    router.include_router(live_stream.create_router(service))
+    for part in (socket_pages, session_pages, live_stream):
+        router.include_router(part.create_router(service), responses=problems.DOCUMENTED)
     router.include_router(rail_notifications.create_router(service))
     router.include_router(_assets_router(service))
     return router

@@ -4,6 +4,9 @@ The JSON form is {"error": {"code", "message", "field"}}; pages show the same wo
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, Field
 
 from billing.errors import (
     AgreementMissing,
@@ -24,6 +27,29 @@ from charging.errors import (
 from rider_web import formats
 from rider_web.languages import Language, mark
 from rider_web.wording import START_FAILURES
+
+
+class ErrorDetail(BaseModel):
+    """What was wrong."""
+
+    code: str = Field(description="A machine word that never changes")
+    message: str = Field(description="What was wrong, in the language asked for")
+    field: str | None = Field(description="Which field or parameter, where one is to blame")
+
+
+class ErrorBody(BaseModel):
+    """Every refusal has this form."""
+
+    error: ErrorDetail
+
+
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorBody, "description": "No such pile, socket or session"},
+    409: {"model": ErrorBody, "description": "The socket cannot start now; `code` says why"},
+    422: {"model": ErrorBody, "description": "A parameter or field is wrong; `field` names it"},
+    503: {"model": ErrorBody, "description": "Payment channel, price or database is missing right now"},
+}
+"""What the JSON endpoints may answer besides success."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,30 @@
+"""Who may use the operator's API: whoever holds the bearer token."""
+
+import hmac
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+LEAST_TOKEN_LENGTH = 16
+"""A shorter token could be guessed."""
+
+_BEARER = HTTPBearer(auto_error=False, description="The operator token given to the API process")
+
+
+class TokenRefused(Exception):
+    """No bearer token, or not the right one; callers are not told which."""
+
+
+def required(token: str) -> Callable[..., None]:
+    """A dependency that lets only bearers of `token` through. Raises ValueError for a token too short to be one."""
+    if len(token) < LEAST_TOKEN_LENGTH:
+        raise ValueError(f"an operator token needs at least {LEAST_TOKEN_LENGTH} characters")
+    expected = token.encode()
+
+    def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
+        if given is None or not hmac.compare_digest(given.credentials.encode(), expected):
+            raise TokenRefused
+
+    return check

@@ -1,0 +1,69 @@
+"""The operator's side of the API process: a JSON API under /operator/v1 and the documents at /docs."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from fastapi import Depends, FastAPI
+from psycopg import Connection
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool
+
+from operator_api import access, documents, money_endpoints, session_endpoints, site_endpoints
+from operator_api.problems import DOCUMENTED
+from operator_api.service import OperatorService
+
+PREFIX = "/operator/v1"
+
+DESCRIPTION = """
+Open platform for community e-bike charging.
+
+Money is integer fen (1/100 yuan) in fields named `*_fen`; prices are yuan as decimal strings in fields named
+`*_yuan`. Energy is Wh (`*_wh`), power W (`*_w`), durations seconds (`*_s`), instants RFC 3339 with offset (`*_at`).
+
+Refusals are `{"error": {"code", "message", "field"}}`: `code` is stable, `message` is for people, `field` names the
+parameter or field to blame. The operator's endpoints need the bearer token; the rider's are open, and a session's
+random id is the key to it.
+
+Lists that can grow are paged: pass `limit`, then `next_cursor` as `cursor` until it is null. Pages are stable: rows
+that appear meanwhile do not move others.
+"""
+
+TAGS = [
+    {"name": "Sites", "description": "Compounds and car parks where piles stand."},
+    {
+        "name": "Piles",
+        "description": "Charging piles, their sockets, their enrolment and their refused frames.",
+    },
+    {"name": "Sessions", "description": "Charges: one row from order to refund."},
+    {"name": "Money", "description": "Parties, balances and the double-entry ledger."},
+    {"name": "Rider", "description": "What the page behind the QR code uses."},
+    {"name": "Rails", "description": "Where payment channels notify us."},
+]
+
+
+def create_app(
+    *, pool: ConnectionPool[Connection[TupleRow]], clock: Callable[[], datetime], token: str
+) -> FastAPI:
+    """An app with the operator's API and the documents; other routers may join it.
+
+    Raises ValueError for a token too short to be one.
+    """
+    app = FastAPI(
+        title="Pileway",
+        version="1",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        openapi_url=documents.OPENAPI_URL,
+        docs_url=None,
+        redoc_url=None,
+    )
+    service = OperatorService(pool, clock)
+    for endpoints in (site_endpoints, session_endpoints, money_endpoints):
+        app.include_router(
+            endpoints.create_router(service),
+            prefix=PREFIX,
+            dependencies=[Depends(access.required(token))],
+            responses=DOCUMENTED,
+        )
+    app.include_router(documents.create_router())
+    return app

@@ -1,0 +1,117 @@
+"""Refusals of the operator's API: one table from error to status, code and message."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout, TooManyRequests
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse, Response
+
+from billing.errors import PartyUnknown
+from charging.errors import PileExists, PileIdInvalid, PileUnknown, SessionUnknown, SiteUnknown
+from operator_api.access import TokenRefused
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+log = structlog.get_logger()
+
+
+class ErrorDetail(BaseModel):
+    """What was wrong."""
+
+    code: str = Field(description="A machine word that never changes")
+    message: str = Field(description="What was wrong, in words")
+    field: str | None = Field(description="Which field or parameter, where one is to blame")
+
+
+class ErrorBody(BaseModel):
+    """Every refusal has this form."""
+
+    error: ErrorDetail
+
+
+@dataclass
+class CursorInvalid(Exception):
+    """The cursor is not one this API gave out."""
+
+    cursor: str
+
+
+_TABLE: dict[type[Exception], tuple[int, str, str | None]] = {
+    TokenRefused: (401, "token_refused", None),
+    SiteUnknown: (404, "site_unknown", "site_id"),
+    PileUnknown: (404, "pile_unknown", "pile_id"),
+    SessionUnknown: (404, "session_unknown", "session_id"),
+    PartyUnknown: (404, "party_unknown", "party_id"),
+    PileExists: (409, "pile_exists", "pile_id"),
+    PileIdInvalid: (422, "pile_id_invalid", "pile_id"),
+    CursorInvalid: (422, "cursor_invalid", "cursor"),
+}
+_EXPECTED = tuple(_TABLE)
+_WORDS: dict[type[Exception], str] = {
+    TokenRefused: "this needs a valid bearer token",
+    PartyUnknown: "there is no such party",
+    CursorInvalid: "not a cursor this API gave out; leave it out to begin at the first page",
+}
+"""For errors whose own text does not say it to a caller."""
+
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorBody, "description": "No bearer token, or not the right one"},
+    422: {"model": ErrorBody, "description": "A parameter or field is wrong; `field` names it"},
+    503: {"model": ErrorBody, "description": "The database is not reachable right now; try again"},
+}
+"""What every endpoint may answer besides success."""
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "Nothing by that id"}}
+CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ErrorBody, "description": "Registered already"}}
+
+
+class OperatorRoute(APIRoute):
+    """Expected failures become JSON refusals."""
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            try:
+                response = await handle(request)
+            except _EXPECTED as error:
+                response = _refusal(error)
+            except RequestValidationError as error:
+                response = _invalid(error)
+            except (OperationalError, PoolTimeout, TooManyRequests) as error:
+                log.warning("operator_request_without_database", path=self.path, error=type(error).__name__)
+                response = answer(503, "unavailable", "the database is not reachable right now; try again")
+                response.headers["Retry-After"] = "3"
+            response.headers.setdefault("Cache-Control", "no-store")
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            return response
+
+        return guarded
+
+
+def answer(status: int, code: str, message: str, field: str | None = None) -> JSONResponse:
+    """A refusal as JSON."""
+    body = ErrorBody(error=ErrorDetail(code=code, message=message, field=field))
+    return JSONResponse(body.model_dump(), status)
+
+
+def _refusal(error: Exception) -> Response:
+    status, code, field = _TABLE[type(error)]
+    response = answer(status, code, _WORDS.get(type(error)) or str(error), field)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _invalid(error: RequestValidationError) -> Response:
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return answer(400, "not_json", f"the body is not JSON: {first['ctx']['error']}")
+    place = ".".join(str(part) for part in first["loc"][1:]) or None
+    return answer(422, "invalid_request", str(first["msg"]), place)

@@ -1,0 +1,68 @@
+"""Endpoints for sessions."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from billing import charges, payments, refunds
+from charging import meter, sessions, views
+from charging.session_states import SessionState
+from charging.views import PageKey
+from operator_api import cursors, session_models
+from operator_api.problems import NOT_FOUND, OperatorRoute
+from operator_api.service import OperatorService
+from operator_api.session_models import SessionDetail, SessionPage
+
+MOST_SESSIONS = 200
+MOST_POINTS = 500
+
+
+def create_router(service: OperatorService) -> APIRouter:
+    """Sessions, listed and one by one."""
+    router = APIRouter(route_class=OperatorRoute, tags=["Sessions"])
+
+    @router.get("/sessions", summary="Sessions, newest first")
+    def list_sessions(
+        site_id: Annotated[str | None, Query(max_length=63, description="Only this site's")] = None,
+        pile_id: Annotated[str | None, Query(max_length=64, description="Only this pile's")] = None,
+        state: Annotated[SessionState | None, Query(description="Only those in this state")] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_SESSIONS, description="At most so many")] = 50,
+        cursor: Annotated[
+            str | None, Query(max_length=200, description="`next_cursor` of the page before")
+        ] = None,
+    ) -> SessionPage:
+        after = cursors.read_key(cursor)
+        with service.pool.connection() as conn:
+            found = views.session_page(
+                conn, limit=limit + 1, site_id=site_id, pile_id=pile_id, state=state, after=after
+            )
+        page = found[:limit]
+        last = PageKey(page[-1].created_at, page[-1].session_id) if len(found) > limit else None
+        return SessionPage(
+            sessions=[session_models.summary(session) for session in page],
+            next_cursor=cursors.write_key(last) if last else None,
+        )
+
+    @router.get(
+        "/sessions/{session_id}",
+        summary="A session with payment, refunds, charge, shares, history and curve",
+        responses=NOT_FOUND,
+    )
+    def get_session(
+        session_id: UUID,
+        points: Annotated[
+            int, Query(ge=0, le=MOST_POINTS, description="Most points of the curve; 0 for none")
+        ] = 200,
+    ) -> SessionDetail:
+        with service.pool.connection() as conn:
+            return session_models.detail(
+                sessions.get(conn, session_id),
+                payment=payments.of_session(conn, session_id),
+                refunds=refunds.of_session(conn, session_id),
+                charge=charges.get(conn, session_id),
+                transitions=sessions.transitions(conn, session_id),
+                curve=meter.curve(conn, session_id, most_points=points) if points else [],
+            )
+
+    return router
