@@ -36,7 +36,7 @@ class Client:
         with self.changed:
             if not self.changed.wait_for(condition, LIMIT_S):
                 raise TimeoutError(
-                    f"connected {self.connected}, granted {self.granted}, refusals {self.refusals}"
+                    f"connected {self.connected}, granted {self.granted}, heard {len(self.messages)}"
                 )
 
     def subscribe(self, pattern: str) -> int:

@@ -1,0 +1,159 @@
+"""House rules no linter knows: who may touch a table, how long files and functions may be, what has a docstring."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = (
+    "pileway",
+    "protocol",
+    "gateway",
+    "charging",
+    "billing",
+    "operator_api",
+    "rider_web",
+    "device_sim",
+    "payment_sim",
+    "database",
+)
+# They keep files of their own and never reach the platform's database.
+SIMULATORS = ("device_sim", "payment_sim")
+MODULES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 70
+
+# Who owns the tables of each migration file; what the database package keeps for itself is in its Python files.
+OWNERS = {
+    "0002_parties_tariffs_agreements": "billing",
+    "0003_ledger": "billing",
+    "0004_payments_and_charges": "billing",
+    "0005_sites_and_piles": "charging",
+    "0006_sessions_and_commands": "charging",
+    "0007_meter": "charging",
+    "0008_lane_leases": "database",
+}
+DATABASE_TABLES = ("schema_migration", "job_queue_version")
+# Reports: made from the meter, read by whoever owns meter samples.
+VIEWS = {"port_load_hour": "charging", "pile_load_day": "charging"}
+
+_CREATE = re.compile(r"^\s*CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
+_STATEMENT = re.compile(r"\b(?:SELECT|INSERT|UPDATE|DELETE|TRUNCATE|COPY|LOCK|WITH|MERGE)\b")
+_TOUCH = re.compile(
+    r"\b(?:FROM|JOIN|INTO|UPDATE|COPY|TRUNCATE|TABLE|USING|ONLY|MERGE INTO)\s+(?:ONLY\s+)?(?:public\.)?\"?(\w+)"
+    r"|,\s*(\w+)(?=\s+(?:AS\s+)?\w+\s+(?:JOIN|WHERE|,))"
+)
+
+
+def _owners() -> dict[str, str]:
+    owners = dict.fromkeys(DATABASE_TABLES, "database") | VIEWS
+    for file in (ROOT / "database" / "migrations").glob("*.sql"):
+        for table in _CREATE.findall(file.read_text()):
+            owners[table] = OWNERS[file.stem]
+    return owners
+
+
+def _tables_touched(sql: str) -> set[str]:
+    return {name for match in _TOUCH.findall(sql) for name in match if name}
+
+
+def _sql_literals(module: Path) -> Iterator[tuple[int, str]]:
+    tree = ast.parse(module.read_text())
+    prose = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in prose:
+            continue
+        if _STATEMENT.search(node.value):
+            yield node.lineno, node.value
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_every_table_has_an_owner() -> None:
+    owners = _owners()
+    assert {"party", "posting", "pile", "charging_session", "meter_sample", "lane_lease"} <= owners.keys()
+    assert set(owners.values()) <= set(PACKAGES)
+
+
+@pytest.mark.parametrize(
+    "module", [module for module in MODULES if module.relative_to(ROOT).parts[0] not in SIMULATORS], ids=_name
+)
+def test_sql_of_a_table_stays_in_its_owner(module: Path) -> None:
+    package = module.relative_to(ROOT).parts[0]
+    owners = _owners()
+    strangers = [
+        f"line {line}: {table} belongs to {owners[table]}"
+        for line, sql in _sql_literals(module)
+        for table in sorted(_tables_touched(sql))
+        if table in owners and owners[table] != package
+    ]
+    assert strangers == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "tables"),
+    [
+        ("SELECT a FROM pile JOIN pile_port USING (pile_id)", {"pile", "pile_port"}),
+        ("SELECT a FROM posting p, journal_entry e WHERE p.x = e.x", {"posting", "journal_entry"}),
+        ("INSERT INTO refund (a) SELECT a FROM payment", {"refund", "payment"}),
+        ("UPDATE ONLY payment SET a = 1", {"payment"}),
+        ("WITH gone AS (DELETE FROM command RETURNING a) SELECT count(*) FROM gone", {"command"}),
+        ("COPY meter_sample (a) FROM STDIN", {"meter_sample"}),
+    ],
+)
+def test_rule_finds_the_tables_of_a_statement(sql: str, tables: set[str]) -> None:
+    assert tables == _tables_touched(sql) & _owners().keys()
+
+
+@pytest.mark.parametrize("module", [*MODULES, *TESTS], ids=_name)
+def test_file_is_short_and_says_what_it_is(module: Path) -> None:
+    source = module.read_text()
+    assert source.count("\n") <= MAX_FILE_LINES
+    assert ast.get_docstring(ast.parse(source)), "the module has no docstring"
+
+
+@pytest.mark.parametrize("module", [*MODULES, *TESTS], ids=_name)
+def test_functions_fit_on_a_screen_or_nearly(module: Path) -> None:
+    long = [
+        f"{node.name}: {(node.end_lineno or node.lineno) - node.lineno + 1} lines"
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or node.lineno) - node.lineno + 1 > MAX_FUNCTION_LINES
+    ]
+    assert long == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=_name)
+def test_nothing_is_left_for_later(module: Path) -> None:
+    marks = re.findall(r"\b(?:TODO|FIXME|XXX|HACK)\b", module.read_text())
+    assert marks == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "database").rglob("*.sql")), ids=_name)
+def test_every_table_says_what_it_is(file: Path) -> None:
+    sql = file.read_text()
+    silent = [table for table in _CREATE.findall(sql) if f"COMMENT ON TABLE {table} IS" not in sql]
+    assert silent == []
+
+
+def test_locks_pin_hashes_and_name_no_host() -> None:
+    python = (ROOT / "requirements.lock").read_text()
+    node = (ROOT / "package-lock.json").read_text()
+    assert "://" not in python
+    assert "--index" not in python
+    assert python.count("==") <= python.count("--hash=sha256:")
+    assert "://" not in node
+    assert node.count('"integrity"') == node.count("node_modules/")
