@@ -80,15 +80,20 @@ async def identity_of(config: PileConfig) -> Identity:
     write_whole(config.folder / "broker_ca.pem", [answer.broker_ca_pem.encode()])
     kept_facts = answer.model_dump(include={"broker_url", "device_secret", "key_epoch"})
     # Written last: an identity counts once this file is there.
-    write_whole(config.folder / "identity.json", [json.dumps(kept_facts).encode()])
+    write_whole(_identity_path(config.folder), [json.dumps(kept_facts).encode()])
     log.info("pile_enrolled", pile_id=config.pile_id, key_epoch=answer.key_epoch, shard=answer.shard)
     identity = _load(config)
     assert identity is not None, "it was just written"
     return identity
 
 
+def is_enrolled(folder: Path) -> bool:
+    """Whether the pile whose memory is this folder has an identity and needs no claim code."""
+    return _identity_path(folder).exists()
+
+
 def _load(config: PileConfig) -> Identity | None:
-    path = config.folder / "identity.json"
+    path = _identity_path(config.folder)
     if not path.exists():
         return None
     facts = json.loads(path.read_bytes())
@@ -101,6 +106,10 @@ def _load(config: PileConfig) -> Identity | None:
         private_key=_key_path(config),
         broker_ca=config.folder / "broker_ca.pem",
     )
+
+
+def _identity_path(folder: Path) -> Path:
+    return folder / "identity.json"
 
 
 def _key_path(config: PileConfig) -> Path:

@@ -1,6 +1,6 @@
 """The simulated street of the demo: sites, parties, tariffs, agreements and piles, as an operator registers them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -8,9 +8,9 @@ from billing import agreements, parties, tariff_objects, tariffs
 from billing.errors import AgreementMissing, TariffMissing
 from billing.parties import PartyKind
 from billing.tariff_objects import FeeKind
-from charging import enrolment, piles, sites
+from charging import enrolment, piles
+from charging import sites as site_books
 from charging.errors import PileUnknown
-from charging.piles import PileState
 from database.pool import Connection
 
 CLAIM_HOURS = 24
@@ -91,6 +91,16 @@ STREET: tuple[StreetSite, ...] = (
 )
 
 
+def sockets() -> list[tuple[str, int]]:
+    """Every socket of the street: pile id and port number."""
+    return [
+        (pile_id, port_no)
+        for site in STREET
+        for pile_id, port_count in site.piles.items()
+        for port_no in range(1, port_count + 1)
+    ]
+
+
 @dataclass(frozen=True)
 class Claim:
     """A pile of the street that still has to enrol, and its one-time code; None once enrolled."""
@@ -100,15 +110,23 @@ class Claim:
     code: str | None
 
 
-def lay_out(conn: Connection, *, street: tuple[StreetSite, ...] = STREET, now: datetime) -> list[Claim]:
-    """Register what is not registered yet, and give each pile that has not enrolled a fresh claim code."""
+def lay_out(
+    conn: Connection,
+    *,
+    sites: Sequence[StreetSite] = STREET,
+    enrolled: Callable[[str], bool] = lambda _: False,
+    now: datetime,
+) -> list[Claim]:
+    """Register what is not registered yet, and give each pile that is not `enrolled` a fresh claim code."""
     for party_id, kind, name in PARTIES:
         parties.add(conn, party_id=party_id, kind=kind, name=name, now=now)
-    return [claim for site in street for claim in _lay_out_site(conn, site, now=now)]
+    return [claim for site in sites for claim in _lay_out_site(conn, site, enrolled, now=now)]
 
 
-def _lay_out_site(conn: Connection, site: StreetSite, *, now: datetime) -> list[Claim]:
-    sites.add(conn, site_id=site.site_id, name=site.name, address=site.address, now=now)
+def _lay_out_site(
+    conn: Connection, site: StreetSite, enrolled: Callable[[str], bool], *, now: datetime
+) -> list[Claim]:
+    site_books.add(conn, site_id=site.site_id, name=site.name, address=site.address, now=now)
     try:
         tariffs.current(conn, site_id=site.site_id, at=now)
     except TariffMissing:
@@ -117,14 +135,19 @@ def _lay_out_site(conn: Connection, site: StreetSite, *, now: datetime) -> list[
         agreements.current(conn, site_id=site.site_id, at=now)
     except AgreementMissing:
         agreements.publish(conn, site_id=site.site_id, shares=site.shares, effective_from=now, now=now)
-    return [_register(conn, site, pile_id, ports, now=now) for pile_id, ports in site.piles.items()]
+    for pile_id, port_count in site.piles.items():
+        _register(conn, site, pile_id, port_count, now=now)
+    return [
+        Claim(pile_id, port_count, None if enrolled(pile_id) else _claim_code(conn, pile_id, now=now))
+        for pile_id, port_count in site.piles.items()
+    ]
 
 
-def _register(conn: Connection, site: StreetSite, pile_id: str, port_count: int, *, now: datetime) -> Claim:
+def _register(conn: Connection, site: StreetSite, pile_id: str, port_count: int, *, now: datetime) -> None:
     try:
-        pile = piles.get(conn, pile_id)
+        piles.get(conn, pile_id)
     except PileUnknown:
-        pile = piles.register(
+        piles.register(
             conn,
             pile_id=pile_id,
             site_id=site.site_id,
@@ -133,12 +156,12 @@ def _register(conn: Connection, site: StreetSite, pile_id: str, port_count: int,
             power_limit_w=PILE_POWER_W,
             now=now,
         )
-    if pile.state is not PileState.MANUFACTURED:
-        return Claim(pile_id, port_count, None)
-    code = enrolment.issue_claim_code(
+
+
+def _claim_code(conn: Connection, pile_id: str, *, now: datetime) -> str:
+    return enrolment.issue_claim_code(
         conn, pile_id=pile_id, expires_at=now + timedelta(hours=CLAIM_HOURS), now=now
     )
-    return Claim(pile_id, port_count, code)
 
 
 def _tariffs(site: StreetSite, now: datetime) -> dict[FeeKind, tariff_objects.Tariff]:
