@@ -110,6 +110,7 @@ class Courier:
             log.exception("payment_sim_delivery_failed", notification_id=notification.notification_id)
         finally:
             self._free.release()
+            self.wake()
 
     def _send(self, http: httpx.Client, notification: Notification, *, probe: bool = False) -> bool:
         body = notification_body(self._keys, notification)

@@ -6,9 +6,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -71,6 +72,7 @@ class Sim:
     keys: Keys
     directory: Path
     http: httpx.Client
+    until = staticmethod(until)
 
     def pay(self, out_trade_no: str) -> None:
         self.http.post(f"/sim/orders/{out_trade_no}/pay").raise_for_status()
@@ -120,6 +122,7 @@ class Till:
     told: Told
     receiver: Receiver
     pool: ConnectionPool[Connection]
+    until = staticmethod(until)
 
     def create(self, *, amount_fen: int = 500, lifetime: timedelta = timedelta(minutes=5)) -> Payment:
         """Write a payment down, without telling the rail."""
@@ -152,7 +155,7 @@ class Till:
         """A payment whose money has come and been notified."""
         payment = self.place(amount_fen=amount_fen)
         self.sim.pay(payment.out_trade_no)
-        until(lambda: self.read(payment).state == "paid")
+        self.until(lambda: self.read(payment).state == "paid")
         return self.read(payment)
 
     def read(self, payment: Payment) -> Payment:
@@ -166,15 +169,30 @@ def merchant_keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     return sim_keys.generate(tmp_path_factory.mktemp("keys"))
 
 
-@pytest.fixture
-def sim(merchant_keys: Keys, tmp_path: Path) -> Iterator[Sim]:
-    """A simulated WeChat Pay without history; notifications are retried after some tens of milliseconds."""
+@contextmanager
+def simulating(
+    keys: Keys, directory: Path, *, clock: Callable[[], datetime] = utc_now, retry_scale: float = 0.003
+) -> Generator[Sim]:
+    """Run a simulated WeChat Pay on what `directory` holds."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    config = SimConfig(tmp_path, merchant_keys, public_url=url, refund_delay_s=0.05, retry_scale=0.003)
-    with serving(create_app(config, utc_now), port=port), httpx.Client(base_url=url) as http:
-        yield Sim(url, merchant_keys, tmp_path, http)
+    config = SimConfig(directory, keys, public_url=url, refund_delay_s=0.05, retry_scale=retry_scale)
+    with serving(create_app(config, clock), port=port), httpx.Client(base_url=url) as http:
+        yield Sim(url, keys, directory, http)
+
+
+@pytest.fixture
+def simulator(merchant_keys: Keys, tmp_path: Path) -> Callable[..., AbstractContextManager[Sim]]:
+    """Starts a simulated WeChat Pay, again and again on the same data if wanted."""
+    return partial(simulating, merchant_keys, tmp_path)
+
+
+@pytest.fixture
+def sim(simulator: Callable[..., AbstractContextManager[Sim]]) -> Iterator[Sim]:
+    """A simulated WeChat Pay without history; notifications are retried after some tens of milliseconds."""
+    with simulator() as sim:
+        yield sim
 
 
 def wechat_merchant(keys: Keys) -> WechatMerchant:

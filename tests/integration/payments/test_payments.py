@@ -33,15 +33,6 @@ if TYPE_CHECKING:
     from tests.integration.payments.conftest import Till
 
 
-def _until(condition: object) -> None:
-    assert callable(condition)
-    for _ in range(750):
-        if condition():
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("the condition did not come true")
-
-
 def _balances(till: Till) -> dict[str, int]:
     with till.pool.connection() as conn:
         rows = conn.execute(
@@ -68,7 +59,7 @@ def test_a_payment_is_placed_paid_notified_and_booked(till: Till) -> None:
     assert payment.pay_url.startswith(f"{till.sim.url}/cashier?prepay_id=")
     assert payment.pay_url.endswith("&redirect_url=http%3A%2F%2F127.0.0.1%3A9%2Fs%2F1%3Fx%3D1%26y%3D2")
     till.sim.pay(payment.out_trade_no)
-    _until(lambda: till.receiver.statuses == [204])
+    till.until(lambda: till.receiver.statuses == [204])
     paid = till.read(payment)
     assert paid.state == "paid"
     assert paid.rail_transaction_id == till.sim.order(payment.out_trade_no)["transaction_id"]
@@ -81,7 +72,7 @@ def test_a_notification_delivered_again_and_under_a_new_id_books_once(till: Till
     till.sim.put_faults(duplicate_notifications=True)
     payment = till.place()
     till.sim.pay(payment.out_trade_no)
-    _until(lambda: till.receiver.statuses == [204] * 4)
+    till.until(lambda: till.receiver.statuses == [204] * 4)
     ids = {json.loads(body)["id"] for _, body in till.receiver.deliveries}
     assert len(ids) == 2
     assert len(till.told.paid) == 1
@@ -122,10 +113,10 @@ def test_a_failed_booking_is_notified_again(till: Till) -> None:
     with till.pool.connection() as conn:
         conn.execute("UPDATE payment SET amount_fen = 499 WHERE payment_id = %s", (payment.payment_id,))
     till.sim.pay(payment.out_trade_no)
-    _until(lambda: till.receiver.statuses[:2] == [400, 400])
+    till.until(lambda: till.receiver.statuses[:2] == [400, 400])
     with till.pool.connection() as conn:
         conn.execute("UPDATE payment SET amount_fen = 500 WHERE payment_id = %s", (payment.payment_id,))
-    _until(lambda: 204 in till.receiver.statuses)
+    till.until(lambda: 204 in till.receiver.statuses)
     assert till.read(payment).state == "paid"
     assert len(till.told.paid) == 1
 
@@ -174,7 +165,7 @@ def test_a_signed_notification_about_other_money_is_refused(
 ) -> None:
     payment = till.place()
     till.sim.pay(payment.out_trade_no)
-    _until(lambda: len(till.receiver.deliveries) == 1)
+    till.until(lambda: len(till.receiver.deliveries) == 1)
     keys = till.sim.keys
     transaction = {
         "appid": keys.appid,
@@ -219,7 +210,7 @@ def test_probes_are_refused_while_the_real_notification_is_booked(till: Till) ->
     till.sim.put_faults(probe_notifications=True)
     payment = till.place()
     till.sim.pay(payment.out_trade_no)
-    _until(lambda: till.receiver.statuses == [400, 204])
+    till.until(lambda: till.receiver.statuses == [400, 204])
     assert till.read(payment).state == "paid"
 
 
@@ -343,7 +334,7 @@ def test_money_after_we_stopped_waiting_goes_back_whole_once(till: Till) -> None
     assert closed.state == "closed"
     till.sim.put_faults(duplicate_notifications=True)
     till.sim.pay(payment.out_trade_no)
-    _until(lambda: till.receiver.statuses == [204] * 4)
+    till.until(lambda: till.receiver.statuses == [204] * 4)
     late = till.read(payment)
     assert late.too_late
     assert late.refund_fen == 700
@@ -357,7 +348,7 @@ def test_money_after_we_stopped_waiting_goes_back_whole_once(till: Till) -> None
         with till.pool.connection() as conn:
             return refunds.get(conn, refund.refund_id).state is RefundState.SUCCEEDED
 
-    _until(succeeded)
+    till.until(succeeded)
     assert _balances(till) == {}
     assert till.sim.balance()["available_fen"] == 0
     with till.pool.connection() as conn:

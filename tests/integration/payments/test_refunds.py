@@ -27,15 +27,6 @@ if TYPE_CHECKING:
     from tests.integration.payments.conftest import Till
 
 
-def _until(condition: object) -> None:
-    assert callable(condition)
-    for _ in range(750):
-        if condition():
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("the condition did not come true")
-
-
 def _request(till: Till, payment: Payment, amount_fen: int, key: str = "the-cause") -> Refund:
     with till.pool.connection() as conn:
         return refunds.request(
@@ -65,7 +56,7 @@ def _instruct_until(till: Till, refund_id: UUID, state: RefundState) -> Refund:
         rail_calls.instruct_refund(till.desk, refund_id)
         return _read(till, refund_id).state is state
 
-    _until(reached)
+    till.until(reached)
     return _read(till, refund_id)
 
 
@@ -75,7 +66,7 @@ def test_a_refund_is_instructed_notified_and_booked_once(till: Till) -> None:
     refund = _request(till, payment, 320)
     assert refund.state is RefundState.REQUESTED
     rail_calls.instruct_refund(till.desk, refund.refund_id)
-    _until(lambda: till.receiver.statuses == [204] * 5)
+    till.until(lambda: till.receiver.statuses == [204] * 5)
     booked = _read(till, refund.refund_id)
     assert booked.state is RefundState.SUCCEEDED
     assert booked.rail_refund_id is not None
@@ -145,7 +136,7 @@ def test_two_workers_on_one_refund_ask_the_rail_once(till: Till) -> None:
         for done in [threads.submit(work) for _ in range(4)]:
             done.result(30)
     assert _read(till, refund.refund_id).attempts == 1
-    _until(lambda: _read(till, refund.refund_id).state is RefundState.SUCCEEDED)
+    till.until(lambda: _read(till, refund.refund_id).state is RefundState.SUCCEEDED)
     assert till.sim.balance()["refunded_fen"] == 100
 
 
@@ -232,7 +223,7 @@ def test_an_abnormal_refund_stays_visible_and_may_still_succeed(till: Till) -> N
     till.sim.put_faults(refund_outcome="ABNORMAL", refund_delay_s=0)
     refund = _request(till, payment, 100)
     rail_calls.instruct_refund(till.desk, refund.refund_id)
-    _until(lambda: _read(till, refund.refund_id).state is RefundState.ABNORMAL)
+    till.until(lambda: _read(till, refund.refund_id).state is RefundState.ABNORMAL)
     assert till.told.refunded == []
     till.sim.http.post(f"/sim/refunds/{refund.out_refund_no}/finish").raise_for_status()
     _instruct_until(till, refund.refund_id, RefundState.SUCCEEDED)
@@ -244,7 +235,7 @@ def test_a_refund_the_rail_closes_waits_for_a_person_with_its_money_still_owed(t
     till.sim.put_faults(refund_outcome="CLOSED", refund_delay_s=0)
     refund = _request(till, payment, 100)
     rail_calls.instruct_refund(till.desk, refund.refund_id)
-    _until(lambda: _read(till, refund.refund_id).state is RefundState.ABNORMAL)
+    till.until(lambda: _read(till, refund.refund_id).state is RefundState.ABNORMAL)
     assert _read(till, refund.refund_id).last_error == "closed"
     assert till.read(payment).refund_fen == 100
     assert till.sim.balance()["available_fen"] == 500
