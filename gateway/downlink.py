@@ -95,7 +95,8 @@ class Downlink:
         newest = secrets[0]
         counters = self._reserve(pile_id, newest.epoch)
         sealer = Sealer(newest.secret, epoch=newest.epoch, direction=Direction.DOWN)
-        return _Channel(sealer, counters, counters.first_seq)
+        # A pile that never heard anything may hold (0, 0) as the last counter, and the next must be greater.
+        return _Channel(sealer, counters, next_seq=max(counters.first_seq, 1))
 
     def _reserve(self, pile_id: str, epoch: int) -> DownCounters:
         with self._pool.connection() as conn, conn.transaction():

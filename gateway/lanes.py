@@ -88,7 +88,10 @@ class Lanes:
     def run(self, stop: Event) -> None:
         """Keep the lanes until `stop` is set; dropping them is `close`'s part."""
         while not stop.wait(self._lease_s / ROUNDS_PER_LEASE):
-            self.keep()
+            try:
+                self.keep()
+            except Exception:
+                log.exception("lanes_not_kept", owner=self._owner)
 
     def keep(self) -> None:
         """One round: take the lanes that are free, renew those held, drop those lost."""
@@ -120,34 +123,26 @@ class Lanes:
         with self._connection() as conn:
             taken = leases.take(conn, lane=lane, owner=self._owner, ttl_s=self._lease_s)
         if taken:
-            self._connect(lane, lapses_s=asked_s + self._lease_s)
+            link = self._make_link(lane)
+            link.start()
+            self._held[lane] = _Held(link, lapses_s=asked_s + self._lease_s)
+            self._publish_links()
             log.info("lane_taken", lane=lane, owner=self._owner)
 
     def _renew(self, lane: int, held: _Held) -> None:
         asked_s = self._seconds()
         with self._connection() as conn:
             renewed = leases.renew(conn, lane=lane, owner=self._owner, ttl_s=self._lease_s)
-        if not renewed:
+        if renewed:
+            held.lapses_s = asked_s + self._lease_s
+        else:
             self._drop(lane, why="lost")
-            return
-        held.lapses_s = asked_s + self._lease_s
-        if held.link.taken_over:
-            # The lease is ours, so whoever took the session over had none.
-            held.link.stop()
-            self._connect(lane, lapses_s=held.lapses_s)
-            log.warning("lane_taken_back", lane=lane, owner=self._owner)
-
-    def _connect(self, lane: int, *, lapses_s: float) -> None:
-        link = self._make_link(lane)
-        self._held[lane] = _Held(link, lapses_s)
-        self._publish_links()
-        link.start()
 
     def _drop(self, lane: int, *, why: str) -> None:
         held = self._held.pop(lane)
         held.link.stop()
         self._publish_links()
-        log.warning("lane_dropped", lane=lane, owner=self._owner, why=why)
+        log.info("lane_dropped", lane=lane, owner=self._owner, why=why)
 
     def _publish_links(self) -> None:
         self._links = {shard: held.link for lane, held in self._held.items() for shard in self._shards[lane]}

@@ -30,7 +30,6 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from gateway.errors import BrokerUrlInvalid
 
 _DEFAULT_PORT = 8883
-_SESSION_TAKEN_OVER = 0x8E
 _RETAIN_DO_NOT_SEND = 2
 
 log = structlog.get_logger()
@@ -139,23 +138,25 @@ class Link:
         self._resumed = resumed
         self._generation = 0
         self._connected = False
-        self._taken_over = False
         self._ack_lock = Lock()
         self._taken = _Takings()
-        self._client = self._build_client(tls)
+        self._tls = tls
+        self._client = self._build_client()
 
     @property
     def connected(self) -> bool:
         """Whether frames and commands flow: connected, and the subscription granted."""
         return self.health.connected
 
-    @property
-    def taken_over(self) -> bool:
-        """Whether another gateway connected under this client id; the link then stays down."""
-        return self._taken_over
-
     def start(self) -> None:
-        """Begin connecting in a thread of its own, and reconnect with a bounded back-off until `stop`."""
+        """Begin connecting in a thread of its own, and reconnect with a bounded back-off until `stop`.
+
+        Raises OSError or ssl.SSLError when the TLS files cannot be used.
+        """
+        context = ssl.create_default_context(cafile=str(self._tls.broker_ca))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(str(self._tls.certificate), str(self._tls.key))
+        self._client.tls_set_context(context)  # pyright: ignore[reportUnknownMemberType]  # paho's gap
         self._client.connect_async(
             self._address.host,
             self._address.port,
@@ -202,17 +203,13 @@ class Link:
         self._taken.expect(info.mid, on_taken)
         return True
 
-    def _build_client(self, tls: TlsFiles) -> Client:
+    def _build_client(self) -> Client:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self.client_id,
             protocol=MQTTProtocolVersion.MQTTv5,
             manual_ack=True,
         )
-        context = ssl.create_default_context(cafile=str(tls.broker_ca))
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(str(tls.certificate), str(tls.key))
-        client.tls_set_context(context)  # pyright: ignore[reportUnknownMemberType]  # paho's gap
         client.connect_timeout = self._limits.connect_timeout_s
         client.max_inflight_messages_set(self._limits.inflight_messages)
         client.max_queued_messages_set(self._limits.queued_messages)
@@ -276,18 +273,14 @@ class Link:
 
     def _on_disconnect(
         self,
-        client: Client,
+        _client: Client,
         _userdata: Any,
         _flags: DisconnectFlags,
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
         self._lose_connection()
-        log.warning("link_down", client_id=self.client_id, reason=str(reason))
-        if reason.value == _SESSION_TAKEN_OVER:
-            # Reconnecting would throw the other one out in turn; the lane's keeper decides by the lease.
-            self._taken_over = True
-            client.disconnect()
+        log.info("link_down", client_id=self.client_id, reason=str(reason))
 
     def _on_message(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
         health = self.health

@@ -1,7 +1,7 @@
 """The gateway as a process: lanes, links, writer and outbox put together.
 
-Threads: one per link (the MQTT client's own, which only enqueues), the writer, the outbox, and the caller's, which
-keeps the leases. A stop lets the writer store what has arrived and the outbox answer it, then disconnects.
+Threads: one per link (the MQTT client's own, which only enqueues), the writer, the outbox, and the keeper of the
+leases. A stop lets the writer store what has arrived and the outbox answer it, then disconnects.
 """
 
 from collections.abc import Callable, Sequence
@@ -80,6 +80,7 @@ class Gateway:
 
     def __init__(self, parts: GatewayParts) -> None:
         self._parts = parts
+        self._stop_keeper = Event()
         self._stop_writer = Event()
         self._stop_outbox = Event()
         self._batch = SampleBatch(
@@ -95,7 +96,7 @@ class Gateway:
             changed=self._lanes_changed,
             lease_s=parts.lease_s,
         )
-        self._outbox = Outbox(
+        self.outbox = Outbox(
             pool=parts.pool,
             listen_dsn=parts.listen_dsn,
             downlink=Downlink(pool=parts.pool, vault=parts.vault, link_of=self.lanes.link_of),
@@ -109,13 +110,12 @@ class Gateway:
             pool=parts.pool,
             batch=self._batch,
             inbound=Inbound(registry=PileRegistry(vault=parts.vault), window=ReplayWindow()),
-            replies=self._outbox,
+            replies=self.outbox,
             stop=self._stop_writer,
         )
-        self._threads = [
-            Thread(target=self._writer.run, name="writer"),
-            Thread(target=self._outbox.run, name="outbox"),
-        ]
+        self._writer_thread = Thread(target=self._writer.run, name="writer")
+        self._outbox_thread = Thread(target=self.outbox.run, name="outbox")
+        self._keeper_thread = Thread(target=self.lanes.run, args=(self._stop_keeper,), name="keeper")
 
     @property
     def health(self) -> GatewayHealth:
@@ -123,25 +123,27 @@ class Gateway:
         return GatewayHealth(
             links={lane: link.health for lane, link in self.lanes.links.items()},
             writer=self._writer.health,
-            outbox=self._outbox.health,
+            outbox=self.outbox.health,
             waiting_frames=len(self._batch),
         )
 
     def start(self) -> None:
-        """Start the threads and take the lanes that are free."""
-        for thread in self._threads:
-            thread.start()
+        """Take the lanes that are free and start the threads. Raises OSError for unusable TLS files."""
         self.lanes.keep()
+        self._writer_thread.start()
+        self._outbox_thread.start()
+        self._keeper_thread.start()
 
     def stop(self) -> None:
         """Store and answer what has arrived, then disconnect and release the lanes."""
-        writer, outbox = self._threads
         self._batch.close()
         self._stop_writer.set()
-        writer.join(STOP_TIMEOUT_S)
+        self._writer_thread.join(STOP_TIMEOUT_S)
         self._stop_outbox.set()
-        self._outbox.ring()
-        outbox.join(STOP_TIMEOUT_S)
+        self.outbox.ring()
+        self._outbox_thread.join(STOP_TIMEOUT_S)
+        self._stop_keeper.set()
+        self._keeper_thread.join(STOP_TIMEOUT_S)
         self.lanes.close()
 
     def _make_link(self, lane: int) -> Link:
@@ -159,7 +161,7 @@ class Gateway:
         )
 
     def _lanes_changed(self) -> None:
-        self._outbox.ring()
+        self.outbox.ring()
 
 
 def run(parts: GatewayParts, *, stop: Event, watch: Callable[[Gateway], None] | None = None) -> None:
@@ -170,7 +172,7 @@ def run(parts: GatewayParts, *, stop: Event, watch: Callable[[Gateway], None] | 
     try:
         if watch is not None:
             watch(gateway)
-        gateway.lanes.run(stop)
+        stop.wait()
     finally:
         gateway.stop()
         log.info("gateway_stopped", owner=parts.owner)

@@ -1,0 +1,131 @@
+"""A command is sent with its deadline, again with the same id until answered or expired, and never before boot_ack."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from charging.session_states import SessionState
+from gateway.service import Gateway
+from protocol import messages
+from protocol.words import StartCause, StartResult
+
+if TYPE_CHECKING:
+    from tests.integration.gateway.conftest import HandPile, Street
+
+    ConnectPile = Callable[..., HandPile]
+    StartGateway = Callable[..., Gateway]
+    Until = Callable[[Callable[[], object]], None]
+
+
+def _answer(start: messages.Start, result: StartResult, cause: StartCause | None = None) -> messages.StartAck:
+    return messages.StartAck(
+        command_id=start.command_id,
+        session_id=start.session_id,
+        port=start.port,
+        result=result,
+        at_ms=0,
+        cause=cause,
+    )
+
+
+def test_a_commit_sends_its_command_at_once_with_its_limits_and_deadline(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street"
+) -> None:
+    gateway = start_gateway()
+    pile = connect_pile("YQ-01")
+    pile.boots()
+    session_id = laid_out.order("YQ-01", port_no=3, start=timedelta(seconds=20))
+    raw, message = pile.heard.get(timeout=0.9)  # sooner than the outbox would look by itself
+    assert isinstance(message, messages.Start)
+    assert (message.session_id, message.port) == (session_id, 3)
+    assert message.limit_dwh > 0
+    left_s = message.expires_at_ms / 1000 - datetime.now(UTC).timestamp()
+    assert 15 < left_s <= 20
+    properties = cast("Any", raw.properties)
+    assert 15 < properties.MessageExpiryInterval <= 20
+    assert gateway.outbox.health.commands_sent == 1
+
+
+def test_an_unanswered_command_is_sent_again_with_the_same_id_until_answered(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until"
+) -> None:
+    start_gateway()
+    pile = connect_pile("YQ-01")
+    pile.boots()
+    laid_out.order("YQ-01")
+    first = pile.hears(messages.Start)
+    assert pile.hears(messages.Start) == first
+    pile.say(_answer(first, StartResult.OK))
+    until(lambda: laid_out.command_states()[0][0] == "done")
+    sent = laid_out.command_states()[0][1]
+    pile.pause(2.5)
+    assert laid_out.command_states() == [("done", sent)]
+
+
+def test_a_refused_start_reaches_the_session(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until"
+) -> None:
+    start_gateway()
+    pile = connect_pile("YQ-01")
+    pile.boots()
+    session_id = laid_out.order("YQ-01")
+    pile.say(_answer(pile.hears(messages.Start), StartResult.REFUSED, StartCause.RELAY_DEAD))
+    until(lambda: laid_out.session_state(session_id) == SessionState.FAILED)
+    assert laid_out.command_states()[0][0] == "refused"
+
+
+def test_a_command_past_its_deadline_is_not_sent_any_more(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until"
+) -> None:
+    gateway = start_gateway()
+    pile = connect_pile("YQ-01")
+    pile.boots()
+    laid_out.order("YQ-01", start=timedelta(seconds=1.5))
+    pile.hears(messages.Start)
+    pile.pause(2.0)
+    sent = gateway.outbox.health.commands_sent
+    pile.pause(2.0)
+    assert gateway.outbox.health.commands_sent == sent <= 2
+
+
+def test_a_gateway_that_dies_leaves_its_commands_to_the_next(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street"
+) -> None:
+    first = start_gateway()
+    pile = connect_pile("YQ-01")
+    pile.boots()
+    first.stop()
+    session_id = laid_out.order("YQ-01")
+    start_gateway()
+    assert pile.hears(messages.Start).session_id == session_id
+
+
+def test_nothing_but_boot_ack_goes_down_before_the_boot_is_answered(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street"
+) -> None:
+    gateway = start_gateway()
+    pile = connect_pile("YQ-01")
+    pile.boots()
+    gateway.outbox.hold(["YQ-01"])
+    session_id = laid_out.order("YQ-01")
+    pile.pause(1.5)
+    assert pile.heard.empty()
+    assert laid_out.command_states()[0][1] > 0
+
+    pile.boots()
+    assert pile.hears(messages.Start).session_id == session_id
+
+
+def test_a_pile_that_is_offline_is_not_sent_commands(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until"
+) -> None:
+    start_gateway()
+    pile = connect_pile("YQ-01", will=messages.Gone(connection=1))
+    pile.say(pile.boot_message())
+    pile.hears(messages.BootAck)
+    laid_out.order("YQ-01")
+    pile.vanish()
+    until(lambda: not laid_out.pile("YQ-01").online)
+    sent = laid_out.command_states()[0][1]
+    pile.pause(2.5)
+    assert laid_out.command_states()[0][1] == sent

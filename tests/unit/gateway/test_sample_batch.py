@@ -1,0 +1,148 @@
+"""A batch closes by count or age, at once for a frame somebody waits for, and never grows beyond its room."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from gateway.errors import BrokerUrlInvalid
+from gateway.link import Frame, Link, LinkLimits, TlsFiles
+from gateway.sample_batch import BatchLimits, SampleBatch
+
+_NO_FILE = Path("/nonexistent")
+
+
+def _now() -> datetime:
+    return datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def _link(client_id: str = "gw-0", broker_url: str = "mqtts://broker:8883") -> Link:
+    return Link(
+        client_id=client_id,
+        broker_url=broker_url,
+        tls=TlsFiles(broker_ca=_NO_FILE, certificate=_NO_FILE, key=_NO_FILE),
+        topic_filters=["v1/0/+/up/+"],
+        limits=LinkLimits(),
+        clock=_now,
+        deliver=lambda _frame: True,
+        resumed=lambda _link, _generation: None,
+    )
+
+
+LINK = _link()
+
+
+def _frame(
+    mid: int, *, message: str = "meter", link: Link = LINK, generation: int = 1, qos: int = 1
+) -> Frame:
+    topic = f"v1/0/p/up/{message}"
+    return Frame(link, generation, mid, qos, redelivered=False, topic=topic, payload=b"", received_at=_now())
+
+
+class Seconds:
+    """A clock moved by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def _batch(seconds: Seconds, *, max_frames: int = 3, capacity: int = 10) -> SampleBatch:
+    limits = BatchLimits(max_frames=max_frames, max_age_s=0.05)
+    return SampleBatch(limits=limits, capacity_frames=capacity, seconds=seconds)
+
+
+def _mids(frames: list[Frame]) -> list[int]:
+    return [frame.mid for frame in frames]
+
+
+def test_a_full_count_closes_a_batch_in_order_of_arrival() -> None:
+    batch = _batch(Seconds())
+    for mid in range(1, 6):
+        batch.put(_frame(mid))
+    assert _mids(batch.take(timeout_s=0)) == [1, 2, 3]
+    assert batch.take(timeout_s=0) == []
+    assert len(batch) == 2
+
+
+def test_age_closes_a_batch_that_is_not_full() -> None:
+    seconds = Seconds()
+    batch = _batch(seconds)
+    batch.put(_frame(1))
+    assert batch.take(timeout_s=0) == []
+    seconds.now_s += 0.06
+    assert _mids(batch.take(timeout_s=0)) == [1]
+
+
+@pytest.mark.parametrize("message", ["boot", "start_ack", "settlement", "gone"])
+def test_a_frame_somebody_waits_for_closes_a_batch_at_once(message: str) -> None:
+    batch = _batch(Seconds())
+    batch.put(_frame(1))
+    batch.put(_frame(2, message=message))
+    assert _mids(batch.take(timeout_s=0)) == [1, 2]
+    batch.put(_frame(3))
+    assert batch.take(timeout_s=0) == []
+
+
+def test_a_writer_that_waits_is_woken() -> None:
+    limits = BatchLimits(max_frames=10, max_age_s=0.01)
+    batch = SampleBatch(limits=limits, capacity_frames=10)
+    taken: list[int] = []
+    writer = Thread(target=lambda: taken.extend(_mids(batch.take(timeout_s=10))))
+    writer.start()
+    batch.put(_frame(1))
+    writer.join(5)
+    assert taken == [1]
+
+
+def test_beyond_its_room_a_frame_is_refused() -> None:
+    batch = _batch(Seconds(), capacity=2)
+    assert batch.put(_frame(1))
+    assert batch.put(_frame(2))
+    assert not batch.put(_frame(3))
+    batch.take(timeout_s=0)
+    assert len(batch) == 2
+
+
+def test_frames_the_broker_repeats_on_a_new_connection_are_dropped() -> None:
+    batch = _batch(Seconds(), max_frames=10)
+    other = _link("gw-1")
+    batch.put(_frame(1))
+    batch.put(_frame(2, qos=0))
+    batch.put(_frame(3, link=other))
+    batch.put(_frame(4, message="boot"))
+    batch.forget_unacknowledged(LINK, 2)
+    batch.put(_frame(5, generation=2))
+    assert batch.take(timeout_s=0) == []
+    batch.close()
+    assert _mids(batch.take(timeout_s=0)) == [2, 3, 5]
+
+
+def test_a_lane_taken_anew_drops_what_its_former_link_brought() -> None:
+    batch = _batch(Seconds(), max_frames=10)
+    batch.put(_frame(1, generation=5))
+    again = _link()
+    batch.forget_unacknowledged(again, 1)
+    batch.put(_frame(2, link=again))
+    batch.close()
+    assert _mids(batch.take(timeout_s=0)) == [2]
+
+
+def test_a_closed_batch_hands_out_what_waits_and_lets_the_rest_go() -> None:
+    batch = _batch(Seconds())
+    batch.put(_frame(1))
+    batch.close()
+    assert batch.put(_frame(2))
+    assert _mids(batch.take(timeout_s=0)) == [1]
+    assert batch.take(timeout_s=60) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["mqtt://broker:1883", "broker", "mqtts://", "mqtts://broker:port", "mqtts://broker:8883/path", ""]
+)
+def test_a_link_refuses_an_address_without_tls_or_host(url: str) -> None:
+    with pytest.raises(BrokerUrlInvalid):
+        _link(broker_url=url)
