@@ -77,7 +77,7 @@ def _main(arguments: list[str]) -> int:
         os.setgid(gid)
         os.setuid(uid)
     if sys.platform != "linux":
-        return _watch(command, parent=parent, death_signal=death_signal)
+        return watch(command, parent=parent, death_signal=death_signal)
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:
         return _PARENT_GONE
@@ -85,7 +85,8 @@ def _main(arguments: list[str]) -> int:
     raise AssertionError("unreachable: execvp does not return")
 
 
-def _watch(command: list[str], *, parent: int, death_signal: int) -> int:
+def watch(command: list[str], *, parent: int, death_signal: int) -> int:
+    """Run `command`, pass signals on, and end it when `parent` is no longer our parent; return its exit code."""
     process = subprocess.Popen(command, process_group=0)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: process.send_signal(received))
