@@ -116,6 +116,8 @@ class FleetThread:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join(STOP_TIMEOUT_S)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the fleet did not stop within {STOP_TIMEOUT_S} s")
         if self._failure is not None:
             raise self._failure
 

@@ -12,6 +12,7 @@ import structlog
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from device_sim import tasks
 from device_sim.enrolment import Identity
 from protocol import topics
 from protocol.envelope import MAX_FRAME_BYTES
@@ -73,7 +74,8 @@ class Link:
     def __init__(self, identity: Identity, device: Device) -> None:
         self._identity = identity
         self._device = device
-        self._tls = ssl.create_default_context(cafile=identity.broker_ca)
+        self._tls: ssl.SSLContext = ssl.create_default_context(cafile=identity.broker_ca)
+        self._tls.sslsocket_class = _TidySocket
         self._tls.load_cert_chain(identity.certificate, identity.private_key)
         self._connection: _Connection | None = None
         self._barred_until_s = 0.0
@@ -119,12 +121,7 @@ class Link:
             self._connection = connection
             self._device.connected()
             log.debug("pile_link_up", pile_id=pile_id)
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._listen(client))
-                    tasks.create_task(self._talk(client))
-            except* (aiomqtt.MqttError, OSError) as errors:
-                raise aiomqtt.MqttError(str(errors.exceptions[0])) from errors
+            await tasks.first_ends(self._listen(client), self._talk(client))
 
     async def _listen(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
@@ -139,6 +136,18 @@ class Link:
             except BaseException:
                 self._device.unsent(message)
                 raise
+
+
+class _TidySocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails, which the MQTT client leaves to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Shake hands, or close and raise."""
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 class _Connection(aiomqtt.Client):

@@ -4,12 +4,12 @@ import asyncio
 from collections import Counter as Tally
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import structlog
 
-from device_sim import enrolment
+from device_sim import enrolment, tasks
 from device_sim.battery import Battery
 from device_sim.configuration import PileConfig
 from device_sim.enrolment import Identity
@@ -69,14 +69,7 @@ class SimulatedPile:
         while True:
             self._power_up(identity, before)
             self._cut.clear()
-            life = asyncio.ensure_future(self._live())
-            cut = asyncio.ensure_future(self._cut.wait())
-            try:
-                await asyncio.wait({life, cut}, return_when=asyncio.FIRST_COMPLETED)
-                if life.done():
-                    life.result()
-            finally:
-                await _end(life, cut)
+            await tasks.first_ends(self._keep_time(), self._link.run(), self._cut.wait())
             before = self.pile
             await asyncio.sleep(self._power_cut_s)
 
@@ -129,11 +122,6 @@ class SimulatedPile:
         self._booted.clear()
         self._boot_repeats: Repeats[str] = Repeats(BOOT_WAITS_S)
         self._settlement_repeats: Repeats[UUID] = Repeats(SETTLEMENT_WAITS_S)
-
-    async def _live(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_time())
-            tasks.create_task(self._link.run())
 
     async def _keep_time(self) -> None:
         """The pile's one timer: physics by the street's clock, repetitions by the real one."""
@@ -251,9 +239,3 @@ class SimulatedPile:
     def _refuse(self, reason: str) -> None:
         self.refused[reason] += 1
         log.info("pile_refuses_frame", pile_id=self.config.pile_id, reason=reason)
-
-
-async def _end(*tasks: "asyncio.Future[Any]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
