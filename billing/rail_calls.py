@@ -44,9 +44,9 @@ CREATE_TRIES = 2
 """How often a payment is placed before the rider is told that the rail is away."""
 
 _REASONS: Mapping[RefundCause, str] = {
-    RefundCause.UNUSED_PREPAYMENT: "充电结束,退还未使用金额",
-    RefundCause.START_FAILED: "充电未能启动,全额退款",
-    RefundCause.PAID_TOO_LATE: "支付超时,全额退款",
+    RefundCause.UNUSED_PREPAYMENT: "充电结束，退还未使用金额",
+    RefundCause.START_FAILED: "充电未能启动，全额退款",
+    RefundCause.PAID_TOO_LATE: "支付超时，全额退款",
 }
 
 
