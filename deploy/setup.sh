@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.."
 
 readonly purpose="${1:?usage: deploy/setup.sh demo|test}"
 readonly path="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin:/opt/homebrew/sbin"
+readonly policy=/usr/sbin/policy-rc.d
+policy_is_ours=no
 apt_updated=no
 
 say() { echo "setup: $*" >&2; }
@@ -29,7 +31,7 @@ as_root() {
 
 # A package must not leave its own service running on the machine because we wanted its program.
 apt_install() {
-    local policy=/usr/sbin/policy-rc.d status=0
+    local status=0
     has apt-get || return 1
     if [ "$apt_updated" = no ]; then
         as_root apt-get update -qq || return 1
@@ -37,13 +39,22 @@ apt_install() {
     fi
     say "installing $* with apt-get"
     if [ ! -e "$policy" ]; then
-        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" > /dev/null && as_root chmod 755 "$policy"
-        trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+        trap allow_services EXIT
+        policy_is_ours=yes
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" > /dev/null
+        as_root chmod 755 "$policy"
     fi
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" > /dev/null || status=$?
-    as_root rm -f "$policy"
-    trap - EXIT
+    allow_services
     return "$status"
+}
+
+# Takes back only what we laid down: an image may have a policy of its own.
+allow_services() {
+    if [ "$policy_is_ours" = yes ]; then
+        as_root rm -f "$policy"
+        policy_is_ours=no
+    fi
 }
 
 # done_for NAME FILE...: whether step NAME was done for these files at this place.
@@ -54,7 +65,7 @@ mark_done() { stamp_of "${@:2}" > ".venv/.done-$1"; }
 find_python() {
     local name
     for name in python3.13 python3.12 python3.11 python3; do
-        if has "$name" && PATH="$path" "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        if has "$name" && PATH="$path" "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then
             PATH="$path" command -v "$name"
             return
         fi
