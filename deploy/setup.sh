@@ -75,7 +75,8 @@ find_python() {
 
 set_up_python() {
     local python
-    if done_for python requirements.lock pyproject.toml && .venv/bin/python -c '' 2> /dev/null; then
+    if done_for python requirements.lock && .venv/bin/python -c '' 2> /dev/null; then
+        set_up_project
         return
     fi
     python="$(find_python)" || fail "Python 3.11 or newer is missing: install python3 (Debian 12, Ubuntu 24.04 and newer have it)"
@@ -90,9 +91,17 @@ set_up_python() {
     say "installing the locked Python packages"
     .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.lock \
         || fail "the locked Python packages could not be installed: see pip's message above (network, or a platform without a wheel)"
+    mark_done python requirements.lock
+    set_up_project
+}
+
+set_up_project() {
+    if done_for project pyproject.toml; then
+        return
+    fi
     .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . \
         || fail "pileway itself could not be installed into .venv: see pip's message above"
-    mark_done python requirements.lock pyproject.toml
+    mark_done project pyproject.toml
 }
 
 set_up_mosquitto() {
