@@ -15,7 +15,12 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import NameOID
 from pydantic import BaseModel
 
@@ -73,8 +78,7 @@ async def identity_of(config: PileConfig) -> Identity:
     if config.claim_code is None:
         raise EnrolmentRefused(config.pile_id, 0, "no claim code")
     config.folder.mkdir(parents=True, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
-    write_whole(_key_path(config), [key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())])
+    key = _own_key(_key_path(config))
     answer = await _enrol(config, _request_pem(config.pile_id, key))
     write_whole(config.folder / "certificate.pem", [answer.certificate_chain_pem.encode()])
     write_whole(config.folder / "broker_ca.pem", [answer.broker_ca_pem.encode()])
@@ -114,6 +118,17 @@ def _identity_path(folder: Path) -> Path:
 
 def _key_path(config: PileConfig) -> Path:
     return config.folder / "private_key.pem"
+
+
+def _own_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """The pile's key; kept from an earlier attempt, so that asking again asks for the same thing."""
+    if path.exists():
+        kept = load_pem_private_key(path.read_bytes(), password=None)
+        if isinstance(kept, ec.EllipticCurvePrivateKey):
+            return kept
+    key = ec.generate_private_key(ec.SECP256R1())
+    write_whole(path, [key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())])
+    return key
 
 
 def _request_pem(pile_id: str, key: ec.EllipticCurvePrivateKey) -> str:
