@@ -14,6 +14,7 @@ from billing.ledger_audit import Check
 from billing.parties import Party, PartyKind
 from billing.tariff_objects import FeeKind
 from charging import rejections
+from operator_api.parameters import SITE_ID_PATTERN
 from operator_api.problems import NOT_FOUND, OperatorRoute
 from operator_api.service import OperatorService
 
@@ -81,7 +82,9 @@ def create_router(service: OperatorService) -> APIRouter:
     @router.get(
         "/parties/{party_id}", tags=["Money"], summary="One party with its balance", responses=NOT_FOUND
     )
-    def get_party(party_id: Annotated[str, Path(max_length=63)]) -> PartyView:
+    def get_party(
+        party_id: Annotated[str, Path(max_length=63, pattern=SITE_ID_PATTERN, description="Party id")],
+    ) -> PartyView:
         with service.pool.connection() as conn:
             for party in parties.list_all(conn):
                 if party.party_id == party_id:

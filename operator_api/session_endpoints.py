@@ -10,6 +10,7 @@ from charging import meter, sessions, views
 from charging.session_states import SessionState
 from charging.views import PageKey
 from operator_api import cursors, session_models
+from operator_api.parameters import Cursor, OnlyPile, OnlySite
 from operator_api.problems import NOT_FOUND, OperatorRoute
 from operator_api.service import OperatorService
 from operator_api.session_models import SessionDetail, SessionPage
@@ -24,13 +25,11 @@ def create_router(service: OperatorService) -> APIRouter:
 
     @router.get("/sessions", summary="Sessions, newest first")
     def list_sessions(
-        site_id: Annotated[str | None, Query(max_length=63, description="Only this site's")] = None,
-        pile_id: Annotated[str | None, Query(max_length=64, description="Only this pile's")] = None,
+        site_id: OnlySite = None,
+        pile_id: OnlyPile = None,
         state: Annotated[SessionState | None, Query(description="Only those in this state")] = None,
         limit: Annotated[int, Query(ge=1, le=MOST_SESSIONS, description="At most so many")] = 50,
-        cursor: Annotated[
-            str | None, Query(max_length=200, description="`next_cursor` of the page before")
-        ] = None,
+        cursor: Cursor = None,
     ) -> SessionPage:
         after = cursors.read_key(cursor)
         with service.pool.connection() as conn:

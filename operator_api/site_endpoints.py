@@ -9,6 +9,7 @@ from psycopg.rows import TupleRow
 
 from charging import enrolment, piles, ports, sites, views
 from operator_api import cursors, site_models
+from operator_api.parameters import PILE_ID_PATTERN, Cursor, OnlySite
 from operator_api.problems import CONFLICT, NOT_FOUND, OperatorRoute
 from operator_api.service import OperatorService
 from operator_api.site_models import ClaimView, NewPile, PilePage, PileView, RegisteredPile, SiteView
@@ -16,7 +17,7 @@ from operator_api.site_models import ClaimView, NewPile, PilePage, PileView, Reg
 CLAIM_LASTS = timedelta(hours=72)
 MOST_PILES = 200
 
-PileId = Annotated[str, Path(max_length=64, description="Pile id")]
+PileId = Annotated[str, Path(max_length=64, pattern=PILE_ID_PATTERN, description="Pile id")]
 
 
 def create_router(service: OperatorService) -> APIRouter:
@@ -30,11 +31,9 @@ def create_router(service: OperatorService) -> APIRouter:
 
     @router.get("/piles", tags=["Piles"], summary="Piles with their sockets, by id", responses=NOT_FOUND)
     def list_piles(
-        site_id: Annotated[str | None, Query(max_length=63, description="Only this site's")] = None,
+        site_id: OnlySite = None,
         limit: Annotated[int, Query(ge=1, le=MOST_PILES, description="At most so many")] = 50,
-        cursor: Annotated[
-            str | None, Query(max_length=200, description="`next_cursor` of the page before")
-        ] = None,
+        cursor: Cursor = None,
     ) -> PilePage:
         after = cursors.read_text(cursor)
         with service.pool.connection() as conn:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from charging.piles import Pile, PileState
 from charging.ports import Port, PortState
 from charging.views import SiteLoad
+from operator_api.parameters import PILE_ID_PATTERN, PRINTABLE_PATTERN, SITE_ID_PATTERN
 
 
 class SiteView(BaseModel):
@@ -63,10 +64,10 @@ class NewPile(BaseModel):
     """A pile to put on the books."""
 
     pile_id: str = Field(
-        min_length=1, max_length=64, description="1 to 64 of A-Z a-z 0-9 _ -; also on the label"
+        pattern=PILE_ID_PATTERN, max_length=64, description="1 to 64 of A-Z a-z 0-9 _ -; also on the label"
     )
-    site_id: str = Field(max_length=63)
-    model: str = Field(min_length=1, max_length=64)
+    site_id: str = Field(pattern=SITE_ID_PATTERN, max_length=63)
+    model: str = Field(pattern=PRINTABLE_PATTERN, max_length=64, description="The maker's name for it")
     port_count: int = Field(ge=2, le=20, description="Number of sockets")
     power_limit_w: int = Field(gt=0, le=100_000, description="What all sockets together may draw, in W")
 

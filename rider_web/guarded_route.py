@@ -35,7 +35,7 @@ def guarded_route(headers: SecurityHeaders) -> type[APIRoute]:
                 except problems.EXPECTED as error:
                     response = pages.problem_answer(problems.of_error(error, language), request, language)
                 except RequestValidationError as error:
-                    response = pages.problem_answer(_invalid(error, language), request, language)
+                    response = pages.problem_answer(_invalid(error, request, language), request, language)
                 except (OperationalError, PoolTimeout, TooManyRequests) as error:
                     log.warning("rider_request_without_database", path=self.path, error=type(error).__name__)
                     response = pages.problem_answer(problems.broken(language, 503), request, language)
@@ -49,9 +49,11 @@ def guarded_route(headers: SecurityHeaders) -> type[APIRoute]:
     return GuardedRoute
 
 
-def _invalid(error: RequestValidationError, language: Language) -> Problem:
+def _invalid(error: RequestValidationError, request: Request, language: Language) -> Problem:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"][1:]]
+    if pages.wants_page(request):
+        return problems.damaged_address(language, field=place[-1] if place else "")
     if first["type"] == "json_invalid":
         return problems.invalid(language, field=None, reason=f"not JSON: {first['ctx']['error']}", status=400)
     return problems.invalid(language, field=".".join(place) or None, reason=str(first["msg"]))

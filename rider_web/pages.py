@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from rider_web import assets, languages
-from rider_web.languages import LANGUAGES, Language
+from rider_web.languages import ENGLISH, LANGUAGES, Language
 from rider_web.problems import Problem
 
 LANGUAGE_KEPT_S = 365 * 24 * 3600
@@ -18,7 +18,13 @@ _MACHINE_PATHS = ("/api/", "/operator/", "/rails/", "/device/")
 
 
 def language_of(request: Request) -> Language:
-    """The language a request asks for."""
+    """The language a request asks for; programs that do not say get English."""
+    if (
+        not wants_page(request)
+        and "accept-language" not in request.headers
+        and "lang" not in request.query_params
+    ):
+        return ENGLISH
     return languages.choose(
         request.query_params.get("lang"),
         request.cookies.get(languages.COOKIE),
@@ -45,7 +51,7 @@ def problem_answer(problem: Problem, request: Request, language: Language) -> Re
 
 def wants_page(request: Request) -> bool:
     """Whether a person with a browser is asking."""
-    return not request.url.path.startswith(_MACHINE_PATHS) and "text/html" in request.headers.get(
+    return not request.url.path.startswith(_MACHINE_PATHS) and "application/json" not in request.headers.get(
         "accept", "text/html"
     )
 

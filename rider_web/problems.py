@@ -28,6 +28,8 @@ from rider_web import formats
 from rider_web.languages import Language, mark
 from rider_web.wording import START_FAILURES
 
+PILE_ID_PATTERN = "^[A-Za-z0-9_-]+$"
+
 
 class ErrorDetail(BaseModel):
     """What was wrong."""
@@ -108,22 +110,7 @@ def of_error(error: Exception, language: Language) -> Problem:
             words = say(mark("Pile %(pile_id)s has no socket %(port_no)s."), pile_id=pile_id, port_no=port_no)
             return _unknown_code(words, language, "port_no")
         case SessionUnknown():
-            return Problem(
-                404,
-                "session_unknown",
-                say(mark("No such order")),
-                say(mark("There is no charge under this address.")),
-                field="session_id",
-                steps=(
-                    say(
-                        mark(
-                            "Check that the address is complete, or open it again from your payment message."
-                        )
-                    ),
-                    say(mark("To start a new charge, scan the code on a socket.")),
-                ),
-                sign="?",
-            )
+            return _no_session(language)
         case PortUnavailable(cause=cause):
             title = say(mark("This socket cannot start now"))
             return Problem(
@@ -155,6 +142,16 @@ def invalid(language: Language, *, field: str | None, reason: str, status: int =
     return Problem(
         status, "invalid_request", language.say(mark("That could not be read")), reason, field=field
     )
+
+
+def damaged_address(language: Language, *, field: str) -> Problem:
+    """A page address whose part `field` cannot be what it should be, from a bad scan or a typing error."""
+    if field == "session_id":
+        return _no_session(language)
+    if field in ("pile_id", "port_no"):
+        words = language.say(mark("The address in the code is not complete, or was damaged."))
+        return _unknown_code(words, language, field)
+    return of_error(AmountUnreadable(""), language)
 
 
 def wrong_method(language: Language) -> Problem:
@@ -247,6 +244,22 @@ def _unknown_code(explanation: str, language: Language, field: str) -> Problem:
                     "If it still fails, take another socket and tell the operator the number printed on the pile."
                 )
             ),
+        ),
+        sign="?",
+    )
+
+
+def _no_session(language: Language) -> Problem:
+    say = language.say
+    return Problem(
+        404,
+        "session_unknown",
+        say(mark("No such order")),
+        say(mark("There is no charge under this address.")),
+        field="session_id",
+        steps=(
+            say(mark("Check that the address is complete, or open it again from your payment message.")),
+            say(mark("To start a new charge, scan the code on a socket.")),
         ),
         sign="?",
     )

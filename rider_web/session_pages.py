@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from charging import meter, sessions
 from rider_web import bill, pages, session_view
+from rider_web.problems import PILE_ID_PATTERN
 from rider_web.service import RiderService
 from rider_web.session_view import SessionView
 
@@ -20,7 +21,9 @@ MOST_POINTS = 500
 class NewSession(BaseModel):
     """An order: which socket, and how much to prepay."""
 
-    pile_id: str = Field(max_length=64, description="Pile id, as printed on the pile")
+    pile_id: str = Field(
+        max_length=64, pattern=PILE_ID_PATTERN, description="Pile id, as printed on the pile"
+    )
     port_no: int = Field(ge=0, le=99, description="Socket number, as printed on the socket")
     amount_fen: int = Field(description="Amount to prepay, in fen (1/100 yuan)")
 

@@ -12,12 +12,14 @@ from charging.errors import AmountBuysNothing, AmountRefused, PortUnavailable
 from charging.starts import LEAST_PREPAID_FEN, MOST_PREPAID_FEN
 from rider_web import formats, pages, price_card, problems, sockets
 from rider_web.languages import Language
-from rider_web.problems import AmountUnreadable
+from rider_web.problems import PILE_ID_PATTERN, AmountUnreadable
 from rider_web.service import RiderService
 from rider_web.sockets import CHOICES_FEN, FIRST_CHOICE_FEN, Socket
 from rider_web.wording import PORT_ADVICE, PORT_TITLES
 
-PileId = Annotated[str, Path(max_length=64, description="Pile id, as printed on the pile")]
+PileId = Annotated[
+    str, Path(max_length=64, pattern=PILE_ID_PATTERN, description="Pile id, as printed on the pile")
+]
 PortNo = Annotated[int, Path(ge=0, le=99, description="Socket number, as printed on the socket")]
 
 _SHOWN_ON_FORM = (
