@@ -51,7 +51,8 @@ class CertificateAuthority:
         only common name; whatever else it asks for is ignored. Raises EnrolmentRefused.
         """
         public_key = _checked_key(csr_pem, pile_id)
-        expires_at = (now + CERTIFICATE_LIFETIME).replace(microsecond=0)
+        latest = self._certificate.not_valid_after_utc
+        expires_at = min((now + CERTIFICATE_LIFETIME).replace(microsecond=0), latest)
         serial = x509.random_serial_number()
         certificate = (
             x509.CertificateBuilder()

@@ -43,7 +43,10 @@ _STATUS = {
     EnrolmentFault.TOO_MANY_ATTEMPTS: HTTPStatus.TOO_MANY_REQUESTS,
     EnrolmentFault.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-_RETRY_AFTER_S = {EnrolmentFault.TOO_MANY_ATTEMPTS: "600", EnrolmentFault.UNAVAILABLE: "10"}
+_RETRY_AFTER_S = {
+    EnrolmentFault.TOO_MANY_ATTEMPTS: str(int(FAILURE_WINDOW.total_seconds())),
+    EnrolmentFault.UNAVAILABLE: "10",
+}
 
 log = structlog.get_logger()
 
