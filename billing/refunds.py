@@ -261,7 +261,7 @@ def mark_succeeded(
 
 
 def mark_changed(conn: Connection[TupleRow], changed: RefundChanged, *, now: datetime) -> Refund:
-    """Take over what the rail says of a refund; success is never undone.
+    """Take over what the rail says of a refund; success is never undone, nor is the rail's own `abnormal`.
 
     Raises RefundUnknown and AmountMismatch.
     """
@@ -282,6 +282,9 @@ def mark_changed(conn: Connection[TupleRow], changed: RefundChanged, *, now: dat
         log.error("refund_contradicted", refund_id=str(refund.refund_id), rail_state=changed.state)
         return refund
     abnormal = changed.state is not RailRefundState.PROCESSING
+    # The answer to our call may be read after the notification that overtook it.
+    if not abnormal and refund.state is RefundState.ABNORMAL and refund.rail_refund_id is not None:
+        return refund
     conn.execute(
         """
         UPDATE refund SET state = %(state)s, rail_refund_id = %(rail_refund_id)s, last_error = %(last_error)s

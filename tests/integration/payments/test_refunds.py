@@ -230,6 +230,19 @@ def test_an_abnormal_refund_stays_visible_and_may_still_succeed(till: Till) -> N
     assert len(till.told.refunded) == 1
 
 
+def test_an_answer_read_after_the_notification_that_overtook_it_changes_nothing(till: Till) -> None:
+    payment = till.paid()
+    refund = _request(till, payment, 100)
+    notified = RefundChanged(refund.out_refund_no, "503", RailRefundState.ABNORMAL, 100, None)
+    answered = RefundChanged(refund.out_refund_no, "503", RailRefundState.PROCESSING, 100, None)
+    for changed in (notified, answered):
+        with till.pool.connection() as conn:
+            notifications.handle(
+                conn, till.rail.name, changed, now=payment.created_at, hooks=till.told.hooks()
+            )
+    assert _read(till, refund.refund_id).state is RefundState.ABNORMAL
+
+
 def test_a_refund_the_rail_closes_waits_for_a_person_with_its_money_still_owed(till: Till) -> None:
     payment = till.paid(amount_fen=500)
     till.sim.put_faults(refund_outcome="CLOSED", refund_delay_s=0)
