@@ -5,6 +5,7 @@ due by then happen, each at its own exact instant and in order, however late it 
 the platform answers runs on real seconds (``repeats``) and is the runner's to drive.
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Final, NamedTuple
@@ -38,6 +39,8 @@ from protocol.words import (
 DEFAULT_HEARTBEAT_S: Final = 60
 DEFAULT_SAMPLE_S: Final = 30
 LAST_SEQ: Final = (1 << 32) - 1
+
+_PHASES: Final = 1_000
 
 log = structlog.get_logger()
 
@@ -107,6 +110,7 @@ class Pile:
         }
         self._reported = dict.fromkeys(self.ports, PortState.IDLE)
         self._seq = 0
+        self._phase = zlib.crc32(config.pile_id.encode()) % _PHASES
         self._cut_off = tuple(self.memory.sessions)
         for number, session in list(self.memory.sessions.items()):
             self._settle(session, number, reason=StopReason.POWER_LOSS, ended_ms=_last_known_ms(session))
@@ -207,13 +211,13 @@ class Pile:
         if self._sample_ms <= at_ms:
             self._sample(at_ms)
         if self._heartbeat_ms <= at_ms:
-            self._heartbeat_ms = at_ms + self.heartbeat_s * 1000
+            self._heartbeat_ms = self._next_tick(at_ms, self.heartbeat_s)
             self.outbox.put(self.heartbeat_message())
 
     def _port_event(self, port: Port, event: PortEvent, at_ms: int) -> None:
         if event.kind is PortEventKind.FIRST_LOAD:
             port.begin_metering(at_ms=at_ms)
-            self._sample_ms = min(self._sample_ms, _next_tick(at_ms, self.sample_s))
+            self._sample_ms = min(self._sample_ms, self._next_tick(at_ms, self.sample_s))
             self.outbox.put(reports.started(self, port, at_ms=at_ms))
             self._report(port, StateCause.LOAD, at_ms)
             self._tell(port.number, Moment.STARTED, at_ms)
@@ -239,7 +243,7 @@ class Pile:
         self.heartbeat_s, self.sample_s = ack.heartbeat_s, ack.sample_s
         self.reconnect_jitter_s = ack.reconnect_jitter_s
         self._set_clock(ack.time_ms)
-        self._heartbeat_ms = min(self._heartbeat_ms, self._now_ms + self.heartbeat_s * 1000)
+        self._heartbeat_ms = self._next_tick(self._now_ms, self.heartbeat_s)
         if not self.outbox.open:
             self.outbox.open = True
             for port in self.ports.values():
@@ -357,7 +361,7 @@ class Pile:
         if not busy:
             self._sample_ms = NEVER_MS
             return
-        self._sample_ms = _next_tick(at_ms, self.sample_s)
+        self._sample_ms = self._next_tick(at_ms, self.sample_s)
         self.outbox.put(reports.meter_frame(self, busy, at_ms=at_ms))
         drawn_w = sum(port.power_w(at_ms) for port in busy)
         if drawn_w > self.config.thresholds.pile_cut_w:
@@ -373,6 +377,11 @@ class Pile:
         for observer in self._observers:
             observer(self, port, moment, at_ms)
 
+    def _next_tick(self, at_ms: int, every_s: int) -> int:
+        """The next instant on the pile's own grid: no two frames share one, and piles do not all speak at once."""
+        every_ms = every_s * 1000
+        return at_ms + every_ms - (at_ms - self._phase * every_ms // _PHASES) % every_ms
+
     def _save(self, *, durable: bool = True) -> None:
         self.memory.registers_wh = {
             number: port.register_wh(self._now_ms) for number, port in self.ports.items()
@@ -385,12 +394,6 @@ class Pile:
 
 def _last_known_ms(session: LiveSession) -> int:
     return session.meter.read_ms if session.meter is not None else session.accepted_ms
-
-
-def _next_tick(at_ms: int, every_s: int) -> int:
-    """The next instant on the pile's sampling grid: no two frames share one."""
-    every_ms = every_s * 1000
-    return at_ms + every_ms - at_ms % every_ms
 
 
 def _decoded(body: bytes, name: str) -> Message:

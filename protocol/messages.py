@@ -34,7 +34,7 @@ LONGEST_SESSION_S: Final = 7 * 86_400
 
 Instant = Annotated[int, Integer(0, 1 << 43)]
 Seconds = Annotated[int, Integer(0, 10_000_000)]
-Counter = Annotated[int, Integer(0, (1 << 32) - 1)]
+Count = Annotated[int, Integer(0, (1 << 32) - 1)]
 Version = Annotated[int, Integer(0, (1 << 53) - 1)]
 PortNo = Annotated[int, Integer(1, 20)]
 Power = Annotated[int, Integer(0, 1_000_000)]
@@ -50,7 +50,7 @@ class Boot(Message):
     """The pile has started; repeated with back-off until ``boot_ack``. ``connection`` as in ``gone``."""
 
     at_ms: Annotated[Instant, Key(1)]
-    connection: Annotated[Counter, Key(2)]
+    connection: Annotated[Count, Key(2)]
     reason: Annotated[BootReason, Key(3)]
     model: Annotated[str, Key(4), Text(64)]
     hardware: Annotated[str, Key(5), Text(32)]
@@ -58,7 +58,7 @@ class Boot(Message):
     protocol: Annotated[int, Key(7), Integer(1, 255)]
     port_count: Annotated[int, Key(8), Integer(2, 20)]
     signal_dbm: Annotated[Signal, Key(9)]
-    unsent: Annotated[Counter, Key(10)]
+    unsent: Annotated[Count, Key(10)]
     clock: Annotated[ClockState, Key(11)]
     config_version: Annotated[Version, Key(12)] = 0
     tariff_version: Annotated[Version, Key(13)] = 0
@@ -94,14 +94,14 @@ class Heartbeat(Message):
     """The pile lives; also the first message of each connection. ``energy_wh`` only grows."""
 
     sampled_at_ms: Annotated[Instant, Key(1)]
-    connection: Annotated[Counter, Key(2)]
+    connection: Annotated[Count, Key(2)]
     signal_dbm: Annotated[Signal, Key(3)]
     board_temperature_dc: Annotated[Temperature, Key(4)]
     mains_dv: Annotated[Voltage, Key(5)]
     power_dw: Annotated[Power, Key(6)]
     energy_wh: Annotated[Energy, Key(7)]
     leakage_ma: Annotated[int, Key(8), Integer(0, 100_000)]
-    unsent: Annotated[Counter, Key(9)]
+    unsent: Annotated[Count, Key(9)]
     ports: Annotated[tuple[PortReport, ...], Key(10), Rows(PortReport, 20)]
 
 
@@ -112,7 +112,7 @@ class Gone(Message):
     A ``gone`` counts only while (its boot, connection) is the newest the platform has heard of.
     """
 
-    connection: Annotated[Counter, Key(1)]
+    connection: Annotated[Count, Key(1)]
 
 
 @up("port_state")
@@ -128,7 +128,7 @@ class PortStateChanged(Message):
     cause: Annotated[StateCause, Key(7)]
     session_id: Annotated[UUID | None, Key(8)] = None
     fault: Annotated[PortFault | None, Key(9)] = None
-    fault_code: Annotated[Counter, Key(10)] = 0
+    fault_code: Annotated[Count, Key(10)] = 0
 
 
 class PortSample(NamedTuple):
@@ -266,8 +266,8 @@ class Settlement(Message):
     max_power_dw: Annotated[Power, Key(12)]
     end_power_dw: Annotated[Power, Key(13)]
     stop_reason: Annotated[StopReason, Key(14)]
-    stop_code: Annotated[Counter, Key(15)]
-    samples_sent: Annotated[Counter, Key(16)]
+    stop_code: Annotated[Count, Key(15)]
+    samples_sent: Annotated[Count, Key(16)]
     tariff_version: Annotated[Version, Key(17)]
     clock: Annotated[ClockState, Key(18)]
 
