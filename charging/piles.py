@@ -46,6 +46,7 @@ class Pile:
     boot: int
     heartbeat_s: int
     sample_s: int
+    reconnect_jitter_s: int
     firmware: str | None
     hardware: str | None
     signal_dbm: int | None
@@ -54,6 +55,18 @@ class Pile:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", PileState(self.state))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rhythm:
+    """What a pile is told at boot: seconds between heartbeats, between samples, and the widest wait to reconnect."""
+
+    heartbeat_s: int = 60
+    sample_s: int = 30
+    reconnect_jitter_s: int = 60
+
+
+USUAL_RHYTHM = Rhythm()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +115,7 @@ def register(
     model: str,
     port_count: int,
     power_limit_w: int,
+    rhythm: Rhythm = USUAL_RHYTHM,
     now: datetime,
 ) -> Pile:
     """Put a pile and its ports on the books; it can then be enrolled with a claim code.
@@ -114,9 +128,10 @@ def register(
         with conn.transaction():
             conn.execute(
                 """
-                INSERT INTO pile (pile_id, site_id, model, port_count, power_limit_w, shard, state, registered_at)
+                INSERT INTO pile (pile_id, site_id, model, port_count, power_limit_w, shard, state, heartbeat_s,
+                                  sample_s, reconnect_jitter_s, registered_at)
                 VALUES (%(pile_id)s, %(site_id)s, %(model)s, %(port_count)s, %(power_limit_w)s, %(shard)s,
-                        'manufactured', %(now)s)
+                        'manufactured', %(heartbeat_s)s, %(sample_s)s, %(reconnect_jitter_s)s, %(now)s)
                 """,
                 {
                     "pile_id": pile_id,
@@ -125,6 +140,9 @@ def register(
                     "port_count": port_count,
                     "power_limit_w": power_limit_w,
                     "shard": shard_of(pile_id),
+                    "heartbeat_s": rhythm.heartbeat_s,
+                    "sample_s": rhythm.sample_s,
+                    "reconnect_jitter_s": rhythm.reconnect_jitter_s,
                     "now": now,
                 },
             )
@@ -149,7 +167,7 @@ def get(conn: Connection[TupleRow], pile_id: str) -> Pile:
         pile = cursor.execute(
             """
             SELECT pile_id, site_id, model, port_count, power_limit_w, shard, state, online, boot, heartbeat_s,
-                   sample_s, firmware, hardware, signal_dbm, last_seen_at, registered_at
+                   sample_s, reconnect_jitter_s, firmware, hardware, signal_dbm, last_seen_at, registered_at
               FROM pile WHERE pile_id = %(pile_id)s
             """,
             {"pile_id": pile_id},
@@ -165,7 +183,7 @@ def list_all(conn: Connection[TupleRow], *, site_id: str | None = None) -> list[
         return cursor.execute(
             """
             SELECT pile_id, site_id, model, port_count, power_limit_w, shard, state, online, boot, heartbeat_s,
-                   sample_s, firmware, hardware, signal_dbm, last_seen_at, registered_at
+                   sample_s, reconnect_jitter_s, firmware, hardware, signal_dbm, last_seen_at, registered_at
               FROM pile WHERE %(site_id)s::text IS NULL OR site_id = %(site_id)s ORDER BY pile_id
             """,
             {"site_id": site_id},

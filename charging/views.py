@@ -164,7 +164,7 @@ def pile_page(
         return cursor.execute(
             """
             SELECT pile_id, site_id, model, port_count, power_limit_w, shard, state, online, boot, heartbeat_s,
-                   sample_s, firmware, hardware, signal_dbm, last_seen_at, registered_at
+                   sample_s, reconnect_jitter_s, firmware, hardware, signal_dbm, last_seen_at, registered_at
               FROM pile
              WHERE (%(site_id)s::text IS NULL OR site_id = %(site_id)s)
                AND (%(after)s::text IS NULL OR pile_id > %(after)s)

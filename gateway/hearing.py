@@ -20,9 +20,6 @@ from protocol.envelope import Counter
 from protocol.fields import Message, WireEnum
 from protocol.words import PortState, SettlementResult, StartResult, StopResult
 
-RECONNECT_JITTER_S = 60
-"""Over how long piles spread their return after the broker was lost."""
-
 _M = TypeVar("_M", bound=Message)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HALF_HOUR = timedelta(seconds=messages.HALF_HOUR_S)
@@ -78,7 +75,7 @@ def boot(conn: Connection, heard: Heard) -> Reply:
             time_ms=epoch_ms(sent_at),
             heartbeat_s=pile.heartbeat_s,
             sample_s=pile.sample_s,
-            reconnect_jitter_s=RECONNECT_JITTER_S,
+            reconnect_jitter_s=pile.reconnect_jitter_s,
         )
 
     return Reply(heard.pile_id, acknowledge, opens_boot=True)

@@ -25,6 +25,7 @@ CLOCK_MARGIN = timedelta(seconds=5)
 """Real time between two notes of the clock, with room: a killed demo goes on later, never earlier."""
 POOL_WAIT_S = 15.0
 PORTS = ("port", "payment_sim_port", "enrolment_port")
+PROCESSES = ("payment-sim", "gateway", "api", "worker")
 
 Progress = Callable[[str], None]
 
@@ -43,6 +44,7 @@ class DemoPlatform:
     supervisor: Supervisor
     pool: ConnectionPool[Connection]
     migrated: migrations.MigrationReport
+    fleet_path: Path
 
     @property
     def now(self) -> datetime:
@@ -63,11 +65,13 @@ def platform(
     start_at: datetime | None = None,
     deepest_discharge: float = 0.9,
     leave_early_share: float = 0.08,
+    with_piles: bool = True,
     progress: Progress = lambda _: None,
 ) -> Generator[DemoPlatform]:
     """Run everything while the block runs: database, broker, rail, gateway, API, worker and the simulated piles.
 
-    `start_at` sets the clock; without it the street's clock goes on where it stood. Raises PilewayError.
+    `start_at` sets the clock; without it the street's clock goes on where it stood. Without `with_piles` the caller
+    runs the piles of `fleet_path`. Raises PilewayError.
     """
     chosen = settings.with_values(**_free_ports(settings))
     progress("starting PostgreSQL and Mosquitto")
@@ -85,22 +89,19 @@ def platform(
                 deepest_discharge=deepest_discharge,
                 leave_early_share=leave_early_share,
             )
-            running = DemoPlatform(complete, installation.supervisor, pool, migrated)
+            running = DemoPlatform(complete, installation.supervisor, pool, migrated, fleet)
             running.keep_clock()
-            _start_processes(running, fleet, progress)
+            _start_processes(running, with_piles=with_piles, progress=progress)
             yield running
             running.keep_clock()
 
 
-def _start_processes(running: DemoPlatform, fleet: Path, progress: Progress) -> None:
+def _start_processes(running: DemoPlatform, *, with_piles: bool, progress: Progress) -> None:
     environment = running.settings.environment()
-    for name, arguments in (
-        ("payment-sim", ["payment-sim"]),
-        ("gateway", ["gateway"]),
-        ("api", ["api"]),
-        ("worker", ["worker"]),
-        ("sim", ["sim", "--fleet", str(fleet)]),
-    ):
+    processes = [(name, [name]) for name in PROCESSES]
+    if with_piles:
+        processes.append(("sim", ["sim", "--fleet", str(running.fleet_path)]))
+    for name, arguments in processes:
         progress(f"starting {name}")
         running.supervisor.add_process(name, arguments, environment)
 

@@ -12,6 +12,8 @@ from pileway.process import stop_event, tell_ready
 from pileway.settings import Settings, required
 
 CONNECTIONS = 6
+LEASE_S = 4.0
+"""How long a killed gateway keeps its lanes from the others."""
 
 
 def run(settings: Settings) -> None:
@@ -32,6 +34,7 @@ def run(settings: Settings) -> None:
             clock=settings.clock.now,
             waits=composition.waits(settings),
             speed=settings.clock_speed,
+            lease_s=LEASE_S,
         )
         service.run(parts, stop=stop, watch=_ready)
 

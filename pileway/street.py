@@ -11,10 +11,13 @@ from billing.tariff_objects import FeeKind
 from charging import enrolment, piles
 from charging import sites as site_books
 from charging.errors import PileUnknown
+from charging.piles import Rhythm
 from database.pool import Connection
 
 CLAIM_HOURS = 24
 PILE_POWER_W = 6000
+RHYTHM = Rhythm(reconnect_jitter_s=3)
+"""A dozen piles need not spread their return."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,7 @@ def _register(conn: Connection, site: StreetSite, pile_id: str, port_count: int,
             model=f"PW-{port_count}",
             port_count=port_count,
             power_limit_w=PILE_POWER_W,
+            rhythm=RHYTHM,
             now=now,
         )
 

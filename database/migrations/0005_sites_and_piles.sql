@@ -21,6 +21,7 @@ CREATE TABLE pile (
     connection    bigint NOT NULL DEFAULT 0,
     heartbeat_s   integer NOT NULL DEFAULT 60 CHECK (heartbeat_s > 0),
     sample_s      integer NOT NULL DEFAULT 30 CHECK (sample_s > 0),
+    reconnect_jitter_s integer NOT NULL DEFAULT 60 CHECK (reconnect_jitter_s BETWEEN 0 AND 120),
     firmware      text,
     hardware      text,
     signal_dbm    smallint,
@@ -30,6 +31,7 @@ CREATE TABLE pile (
 COMMENT ON TABLE pile IS 'A charging pile (充电桩) with 2 to 20 ports.';
 COMMENT ON COLUMN pile.power_limit_w IS 'What all ports together may draw, in W.';
 COMMENT ON COLUMN pile.shard IS 'Part of the topic; decides the gateway lane.';
+COMMENT ON COLUMN pile.reconnect_jitter_s IS 'Widest random wait before the pile reconnects after the broker was lost, so that a street does not return at once.';
 COMMENT ON COLUMN pile.boot IS 'Boot counter of the newest message; with seq it orders messages.';
 COMMENT ON COLUMN pile.connection IS 'The newest connection the pile named in the boot of connection_boot: a will of an older one cannot mark it offline.';
 
