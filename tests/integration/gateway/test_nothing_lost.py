@@ -153,11 +153,13 @@ def test_a_gateway_that_stops_in_order_leaves_nothing_behind(
     gateway = start_gateway()
     pile = connect_pile("YQ-01")
     _say_meter_frames(pile)
+    until(lambda: gateway.health.links[0].frames == FRAMES)
     gateway.stop()
     _say_meter_frames(pile)
     again = start_gateway()
     until(lambda: laid_out.count("meter_frame") == 2 * FRAMES)
-    assert again.health.links[0].stale_acks == 0
+    until(lambda: again.health.links[0].acks == FRAMES)
+    assert again.health.links[0].redeliveries == 0
 
 
 _FAIL_ON_INSERT = """
