@@ -40,6 +40,7 @@ class Command:
     kind: CommandKind
     body: Mapping[str, Any]
     state: CommandState
+    created_at: datetime
     expires_at: datetime
     send_count: int
 
@@ -93,7 +94,7 @@ def claim_due(
     Each is marked sent and comes due again after `resend`. Rows another gateway holds are passed over.
     """
     with conn.cursor(row_factory=class_row(Command)) as cursor:
-        return cursor.execute(
+        due = cursor.execute(
             """
             WITH due AS (
                 SELECT command_id FROM command JOIN pile USING (pile_id)
@@ -104,10 +105,12 @@ def claim_due(
                    FOR UPDATE OF command SKIP LOCKED)
             UPDATE command SET state = 'sent', send_count = send_count + 1, retry_at = %(now)s + %(resend)s
               FROM due WHERE command.command_id = due.command_id
-            RETURNING command.command_id, pile_id, session_id, kind, body, command.state, expires_at, send_count
+            RETURNING command.command_id, pile_id, session_id, kind, body, command.state, created_at, expires_at,
+                      send_count
             """,
             {"shards": list(shards), "now": now, "limit": limit, "resend": resend},
         ).fetchall()
+    return sorted(due, key=lambda command: command.created_at)
 
 
 def answered(
@@ -125,7 +128,7 @@ def answered(
             """
             UPDATE command SET state = %(state)s, answered_at = %(now)s, result = %(result)s
              WHERE command_id = %(command_id)s AND pile_id = %(pile_id)s AND state IN ('pending', 'sent')
-            RETURNING command_id, pile_id, session_id, kind, body, state, expires_at, send_count
+            RETURNING command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count
             """,
             {
                 "command_id": command_id,
@@ -148,7 +151,7 @@ def expire(conn: Connection[TupleRow], *, limit: int, now: datetime) -> list[Com
                  ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
             UPDATE command SET state = 'expired'
               FROM late WHERE command.command_id = late.command_id
-            RETURNING command.command_id, pile_id, session_id, kind, body, state, expires_at, send_count
+            RETURNING command.command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count
             """,
             {"now": now, "limit": limit},
         ).fetchall()

@@ -82,16 +82,23 @@ def issue_claim_code(conn: Connection[TupleRow], *, pile_id: str, expires_at: da
     return "-".join(code[start : start + 4] for start in range(0, CODE_LENGTH, 4))
 
 
-def redeem_claim_code(conn: Connection[TupleRow], *, pile_id: str, code: str, now: datetime) -> None:
-    """Use up a code; case, spaces and hyphens do not matter. Raises ClaimRefused without telling why."""
+def redeem_claim_code(
+    conn: Connection[TupleRow], *, pile_id: str, code: str, key_sha256: bytes, now: datetime
+) -> None:
+    """Use up a code; case, spaces and hyphens do not matter. Raises ClaimRefused without telling why.
+
+    Who used it may use it again with the same key (SHA-256 of its SubjectPublicKeyInfo) until it expires: our answer
+    may have been lost on the way.
+    """
     used = conn.execute(
         """
-        UPDATE pile_claim SET used_at = %(now)s FROM pile
+        UPDATE pile_claim SET used_at = coalesce(used_at, %(now)s), key_sha256 = %(key_sha256)s FROM pile
          WHERE pile_claim.code_sha256 = %(code_sha256)s AND pile_claim.pile_id = %(pile_id)s
-           AND pile_claim.used_at IS NULL AND pile_claim.expires_at > %(now)s
+           AND (pile_claim.used_at IS NULL OR pile_claim.key_sha256 = %(key_sha256)s)
+           AND pile_claim.expires_at > %(now)s
            AND pile.pile_id = pile_claim.pile_id AND pile.state NOT IN ('revoked', 'quarantined')
         """,
-        {"code_sha256": _code_hash(code), "pile_id": pile_id, "now": now},
+        {"code_sha256": _code_hash(code), "pile_id": pile_id, "key_sha256": key_sha256, "now": now},
     ).rowcount
     if not used:
         raise ClaimRefused(pile_id)

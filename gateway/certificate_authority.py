@@ -1,5 +1,6 @@
 """The device certificate authority: checks a pile's request and signs its client certificate."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,11 +20,15 @@ _PILE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True)
 class IssuedCertificate:
-    """A signed certificate; `chain_pem` is the certificate followed by its issuer, `serial` in hex."""
+    """A signed certificate; `chain_pem` is the certificate followed by its issuer, `serial` in hex.
+
+    `key_sha256` is that of the certified SubjectPublicKeyInfo.
+    """
 
     chain_pem: str
     serial: str
     expires_at: datetime
+    key_sha256: bytes
 
 
 class CertificateAuthority:
@@ -73,7 +78,15 @@ class CertificateAuthority:
         )
         pem = serialization.Encoding.PEM
         chain = certificate.public_bytes(pem) + self._certificate.public_bytes(pem)
-        return IssuedCertificate(chain_pem=chain.decode(), serial=f"{serial:x}", expires_at=expires_at)
+        spki = public_key.public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return IssuedCertificate(
+            chain_pem=chain.decode(),
+            serial=f"{serial:x}",
+            expires_at=expires_at,
+            key_sha256=hashlib.sha256(spki).digest(),
+        )
 
 
 def _checked_key(csr_pem: str, pile_id: str) -> ec.EllipticCurvePublicKey:

@@ -122,7 +122,13 @@ class Enrolment:
         secret = secrets.token_bytes(SECRET_BYTES)
         try:
             with self.pool.connection() as conn, conn.transaction():
-                enrolment.redeem_claim_code(conn, pile_id=request.pile_id, code=request.claim_code, now=now)
+                enrolment.redeem_claim_code(
+                    conn,
+                    pile_id=request.pile_id,
+                    code=request.claim_code,
+                    key_sha256=issued.key_sha256,
+                    now=now,
+                )
                 epoch = enrolment.provision(
                     conn,
                     self.vault,

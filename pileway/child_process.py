@@ -16,9 +16,9 @@ from typing import IO
 
 from pileway import guard
 from pileway.errors import NotReady, PartFailed
+from pileway.running_process import RunningProcess
 
 READY_LIMIT_S = 60.0
-STOP_LIMIT_S = 15.0
 
 _POLL_S = 0.05
 _MAX_LINE_BYTES = 64 * 1024
@@ -27,14 +27,13 @@ _PUMP_LIMIT_S = 5.0
 
 
 @dataclass
-class ChildProcess:
+class ChildProcess(RunningProcess):
     """`python -m pileway <arguments>`; its lines go to `output`, each with the part's name in front."""
 
     name: str
     arguments: Sequence[str]
     environment: Mapping[str, str]
     output: logging.Logger
-    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _pump: threading.Thread | None = field(default=None, init=False)
     _last_lines: list[str] = field(default_factory=list[str], init=False)
 
@@ -60,20 +59,9 @@ class ChildProcess:
             self._wait_ready(self._process, ready)
 
     def stop(self) -> None:
-        """Ask it to stop, wait, and kill it if it does not."""
-        if self._process is not None:
-            guard.stop(self._process, by=signal.SIGTERM, limit_s=STOP_LIMIT_S)
-            self._join_pump()
-            self._process = None
-
-    @property
-    def pid(self) -> int | None:
-        """Process id while it runs."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
-
-    def exit_code(self) -> int | None:
-        """Exit code of a process that ended by itself, None while it runs."""
-        return self._process.poll() if self._process is not None else None
+        """Ask it to stop, wait, kill it if it does not, and take its last lines."""
+        super().stop()
+        self._join_pump()
 
     def _wait_ready(self, process: subprocess.Popen[bytes], ready: "_ReadySocket") -> None:
         deadline = time.monotonic() + READY_LIMIT_S

@@ -98,6 +98,13 @@ def demo(
     ] = False,
     speed: SpeedOption = None,
     home: HomeOption = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address to listen on, this machine's own in the LAN to pay with a real phone.",
+            show_default="127.0.0.1",
+        ),
+    ] = None,
     port: PortOption = None,
     payment_sim_port: Annotated[
         int | None,
@@ -112,7 +119,12 @@ def demo(
     if as_json and not once:
         raise typer.BadParameter("--json needs --once")
     settings = _settings(
-        home=home, port=port, payment_sim_port=payment_sim_port, device_port=device_port, clock_speed=speed
+        home=home,
+        host=host,
+        port=port,
+        payment_sim_port=payment_sim_port,
+        device_port=device_port,
+        clock_speed=speed,
     )
     from pileway import demo as demo_module
 

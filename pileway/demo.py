@@ -1,6 +1,7 @@
 """`pileway demo`: the whole platform with a simulated street on an accelerated clock, shown live until stopped."""
 
 import time
+from contextlib import suppress
 
 from rich.console import Console
 
@@ -32,8 +33,9 @@ def _run_street(settings: Settings) -> int:
     ):
         status.stop()
         console.print(demo_screen.welcome(platform))
-        with Riders(platform, street.sockets(), seed=1) as riders:
+        with Riders(platform, street.sockets(), seed=1) as riders, suppress(KeyboardInterrupt):
             _show(console, platform, riders)
+        console.print("stopping; the next start goes on from here")
     return 0
 
 

@@ -124,7 +124,7 @@ def _lay_out(
         )
     assert settings.server_certificate_path is not None, "the installation made one"
     fleet = FleetFile(
-        enrolment_url=f"https://{_reachable(settings.host)}:{settings.enrolment_port}/device/v1/enroll",
+        enrolment_url=f"https://{settings.reachable_host}:{settings.enrolment_port}/device/v1/enroll",
         enrolment_ca=settings.home / "secrets" / "service-ca.crt",
         memory=memory,
         deepest_discharge=deepest_discharge,
@@ -178,7 +178,3 @@ def _free_ports(settings: Settings) -> dict[str, int]:
         if name not in settings.model_fields_set and not home.port_is_free(getattr(settings, name)):
             chosen[name] = home.free_port()
     return chosen
-
-
-def _reachable(host: str) -> str:
-    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared, not bound

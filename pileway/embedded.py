@@ -122,7 +122,7 @@ def _open_simulated_rail(settings: Settings) -> dict[str, Any]:
     keys = payment_sim_keys.generate(folder)
     return {
         "payment_sim_folder": folder,
-        "wechat_pay_url": f"http://127.0.0.1:{settings.payment_sim_port}",
+        "wechat_pay_url": f"http://{settings.reachable_host}:{settings.payment_sim_port}",
         "wechat_pay_app_id": keys.appid,
         "wechat_pay_merchant_id": keys.mchid,
         "wechat_pay_merchant_serial": keys.merchant_serial,

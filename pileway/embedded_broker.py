@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ import structlog
 from pileway import account, certificates, guard, home, server_log
 from pileway.certificates import Authority
 from pileway.errors import NotReady, PartMissing, PortTaken
+from pileway.running_process import RunningProcess
 
 READY_LIMIT_S = 20.0
 STOP_LIMIT_S = 20.0
@@ -103,8 +103,11 @@ class BrokerAddress:
 
 
 @dataclass
-class EmbeddedBroker:
+class EmbeddedBroker(RunningProcess):
     """One broker and its folder; `start` and `stop` may be called in turn."""
+
+    stop_signal = signal.SIGTERM
+    stop_limit_s = STOP_LIMIT_S
 
     folder: Path
     secrets: Path
@@ -114,7 +117,6 @@ class EmbeddedBroker:
     bind_address: str = "127.0.0.1"
     device_authority_path: Path | None = None
     name: str = "broker"
-    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _log_start: int = field(default=0, init=False)
 
     def start(self) -> BrokerAddress:
@@ -138,27 +140,6 @@ class EmbeddedBroker:
             gateway_certificate_path=self.secrets / "gateway.crt",
             gateway_key_path=self.secrets / "gateway.key",
         )
-
-    def stop(self) -> None:
-        """Stop the broker (it saves its sessions and queues first) and wait until it is gone."""
-        if self._process is not None:
-            guard.stop(self._process, by=signal.SIGTERM, limit_s=STOP_LIMIT_S)
-            self._process = None
-
-    def kill9(self) -> None:
-        """Kill the broker at once, as a power cut would; for tests."""
-        if self._process is not None:
-            guard.kill(self._process)
-            self._process = None
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the broker while it runs."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
-
-    def exit_code(self) -> int | None:
-        """Exit code of a broker that ended by itself, None while it runs."""
-        return self._process.poll() if self._process is not None else None
 
     def _write_certificates(self, owner: tuple[int, int] | None) -> None:
         service = certificates.load_or_create_authority(self.secrets, "service-ca")

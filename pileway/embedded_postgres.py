@@ -19,6 +19,7 @@ import structlog
 
 from pileway import account, guard, home, server_log
 from pileway.errors import AccessDenied, NotReady, PartFailed, PartMissing, PortTaken
+from pileway.running_process import RunningProcess
 
 READY_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
@@ -35,8 +36,11 @@ log = structlog.get_logger()
 
 
 @dataclass
-class EmbeddedPostgres:
+class EmbeddedPostgres(RunningProcess):
     """One server and its folder; `start` and `stop` may be called in turn."""
+
+    stop_signal = signal.SIGINT
+    stop_limit_s = STOP_LIMIT_S
 
     folder: Path
     secrets: Path
@@ -44,7 +48,6 @@ class EmbeddedPostgres:
     port: int | None = None
     name: str = "database"
     options: Mapping[str, str] = field(default_factory=dict[str, str])
-    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _log_start: int = field(default=0, init=False)
 
     def start(self) -> str:
@@ -69,27 +72,6 @@ class EmbeddedPostgres:
         self._create_database(port, password)
         log.info("postgres_started", port=port, folder=str(self.folder))
         return dsn
-
-    def stop(self) -> None:
-        """Shut the server down (open transactions are rolled back) and wait until it is gone."""
-        if self._process is not None:
-            guard.stop(self._process, by=signal.SIGINT, limit_s=STOP_LIMIT_S)
-            self._process = None
-
-    def kill9(self) -> None:
-        """Kill the server at once, as a power cut would; for tests."""
-        if self._process is not None:
-            guard.kill(self._process)
-            self._process = None
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the server while it runs."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
-
-    def exit_code(self) -> int | None:
-        """Exit code of a server that ended by itself, None while it runs."""
-        return self._process.poll() if self._process is not None else None
 
     def _create_data(self, binaries: Path, password: str, owner: tuple[int, int] | None) -> None:
         draft = self.folder / "data.new"

@@ -16,4 +16,4 @@ def run(settings: Settings) -> None:
         public_url=required(settings.wechat_pay_url, "PILEWAY_WECHAT_PAY_URL"),
     )
     app = create_app(config, settings.clock.now)
-    web_server.serve([Listener(app=app, host="127.0.0.1", port=settings.payment_sim_port)])
+    web_server.serve([Listener(app=app, host=settings.host, port=settings.payment_sim_port)])

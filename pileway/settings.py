@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     server_key_path: ExistingFile | None = None
     """Key of that certificate (PEM)."""
     payment_sim_port: Port = 8081
-    """Port of the simulated payment rails, on loopback."""
+    """Port of the simulated payment rails."""
     payment_sim_folder: Path | None = None
     """Keys and books of the simulated WeChat Pay."""
 
@@ -181,9 +181,14 @@ class Settings(BaseSettings):
         return Clock(speed=self.clock_speed, anchor=anchor, start=self.clock_start or anchor)
 
     @property
+    def reachable_host(self) -> str:
+        """Where others find what listens on `host`; a server on all addresses is found at least on this machine."""
+        return "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 - compared, not bound
+
+    @property
     def web_url(self) -> str:
         """Where riders and piles reach us."""
-        return self.public_url or f"http://{self.host}:{self.port}"
+        return self.public_url or f"http://{self.reachable_host}:{self.port}"
 
     def with_values(self, **values: Any) -> Self:
         """A copy with other values, validated like the first ones; raises `SettingsInvalid`."""

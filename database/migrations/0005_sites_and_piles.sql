@@ -56,9 +56,11 @@ CREATE TABLE pile_claim (
     pile_id     text NOT NULL REFERENCES pile,
     created_at  timestamptz NOT NULL,
     expires_at  timestamptz NOT NULL,
-    used_at     timestamptz
+    used_at     timestamptz,
+    key_sha256  bytea CHECK (length(key_sha256) = 32)
 );
 COMMENT ON TABLE pile_claim IS 'One-time claim codes for enrolment; only the hash is kept.';
+COMMENT ON COLUMN pile_claim.key_sha256 IS 'The public key that used the code: the same pile may ask again when our answer was lost.';
 CREATE INDEX pile_claim_pile ON pile_claim (pile_id);
 
 CREATE TABLE pile_certificate (

@@ -25,17 +25,30 @@ def claimed(conn: Connection) -> str:
     return code
 
 
-def test_a_code_works_once_however_it_is_typed(conn: Connection, claimed: str) -> None:
-    enrolment.redeem_claim_code(conn, pile_id="P1", code=claimed.lower().replace("-", " "), now=NOW)
+def redeem(
+    conn: Connection, code: str, *, pile_id: str = "P1", key: bytes = b"k" * 32, now: datetime = NOW
+) -> None:
+    enrolment.redeem_claim_code(conn, pile_id=pile_id, code=code, key_sha256=key, now=now)
+
+
+def test_the_pile_that_used_a_code_may_ask_again_until_it_expires(conn: Connection, claimed: str) -> None:
+    redeem(conn, claimed)
+    redeem(conn, claimed)
     with pytest.raises(ClaimRefused):
-        enrolment.redeem_claim_code(conn, pile_id="P1", code=claimed, now=NOW)
+        redeem(conn, claimed, now=NOW + timedelta(hours=1))
+
+
+def test_a_code_works_once_however_it_is_typed(conn: Connection, claimed: str) -> None:
+    redeem(conn, claimed.lower().replace("-", " "))
+    with pytest.raises(ClaimRefused):
+        redeem(conn, claimed, key=b"another key of 32 bytes exactly!")
 
 
 def test_a_late_code_or_one_of_another_pile_is_refused(conn: Connection, claimed: str) -> None:
     with pytest.raises(ClaimRefused):
-        enrolment.redeem_claim_code(conn, pile_id="P1", code=claimed, now=NOW + timedelta(hours=1))
+        redeem(conn, claimed, now=NOW + timedelta(hours=1))
     with pytest.raises(ClaimRefused):
-        enrolment.redeem_claim_code(conn, pile_id="P2", code=claimed, now=NOW)
+        redeem(conn, claimed, pile_id="P2")
 
 
 def test_the_database_never_sees_the_code_or_the_secret(conn: Connection, claimed: str) -> None:

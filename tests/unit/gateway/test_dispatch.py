@@ -27,6 +27,7 @@ def _command(kind: CommandKind, body: dict[str, object], *, with_session: bool =
         kind=kind,
         body=body,
         state=CommandState.SENT,
+        created_at=datetime(2026, 3, 1, tzinfo=UTC),
         expires_at=datetime(2026, 3, 2, tzinfo=UTC) + timedelta(microseconds=1_999),
         send_count=1,
     )
