@@ -41,20 +41,6 @@ class WatchedSession:
 
 
 @dataclass(frozen=True)
-class SiteLoad:
-    """A site with its counts; `sessions_running` are those that hold a port."""
-
-    site_id: str
-    name: str
-    address: str
-    created_at: datetime
-    piles: int
-    piles_online: int
-    ports: int
-    sessions_running: int
-
-
-@dataclass(frozen=True)
 class PageKey:
     """Where a page of sessions ended; the next page holds what is older."""
 
@@ -134,25 +120,6 @@ def session_page(
                 "session_id": after.session_id if after else None,
                 "limit": limit,
             },
-        ).fetchall()
-
-
-def site_loads(conn: Connection[TupleRow]) -> list[SiteLoad]:
-    """Every site with what stands and runs there, by id."""
-    with conn.cursor(row_factory=class_row(SiteLoad)) as cursor:
-        return cursor.execute(
-            """
-            SELECT site.site_id, site.name, site.address, site.created_at,
-                   count(pile.pile_id) AS piles,
-                   count(pile.pile_id) FILTER (WHERE pile.online) AS piles_online,
-                   coalesce(sum(pile.port_count), 0)::int AS ports,
-                   (SELECT count(*) FROM charging_session
-                     WHERE charging_session.site_id = site.site_id AND charging_session.state = ANY(%(on_port)s)
-                   ) AS sessions_running
-              FROM site LEFT JOIN pile USING (site_id)
-             GROUP BY site.site_id ORDER BY site.site_id
-            """,
-            {"on_port": sorted(ON_PORT)},
         ).fetchall()
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from charging import enrolment, piles, ports, sites, views
+from charging import enrolment, overview, piles, ports, sites, views
 from operator_api import cursors, site_models
 from operator_api.parameters import PILE_ID_PATTERN, Cursor, OnlySite
 from operator_api.problems import CONFLICT, NOT_FOUND, OperatorRoute
@@ -27,7 +27,7 @@ def create_router(service: OperatorService) -> APIRouter:
     @router.get("/sites", tags=["Sites"], summary="Every site with its counts")
     def list_sites() -> list[SiteView]:
         with service.pool.connection() as conn:
-            return [site_models.site_view(site) for site in views.site_loads(conn)]
+            return [site_models.site_view(site) for site in overview.sites_now(conn)]
 
     @router.get("/piles", tags=["Piles"], summary="Piles with their sockets, by id", responses=NOT_FOUND)
     def list_piles(

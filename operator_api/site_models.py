@@ -4,9 +4,9 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from charging.overview import SiteNow
 from charging.piles import Pile, PileState
 from charging.ports import Port, PortState
-from charging.views import SiteLoad
 from operator_api.parameters import PILE_ID_PATTERN, PRINTABLE_PATTERN, SITE_ID_PATTERN
 
 
@@ -20,7 +20,10 @@ class SiteView(BaseModel):
     piles: int = Field(description="Piles registered here")
     piles_online: int = Field(description="Piles with a live connection")
     ports: int = Field(description="Sockets of all piles")
-    sessions_running: int = Field(description="Sessions that hold a socket now")
+    ports_taken: int = Field(description="Sockets that a session holds now")
+    power_w: float = Field(description="Power of all sessions now, in W")
+    sessions_settled: int = Field(description="Sessions settled so far")
+    energy_wh: float = Field(description="Energy of the settled sessions, in Wh")
 
 
 class PortView(BaseModel):
@@ -87,7 +90,7 @@ class RegisteredPile(BaseModel):
     claim: ClaimView
 
 
-def site_view(site: SiteLoad) -> SiteView:
+def site_view(site: SiteNow) -> SiteView:
     """A site as JSON."""
     return SiteView(
         site_id=site.site_id,
@@ -97,7 +100,10 @@ def site_view(site: SiteLoad) -> SiteView:
         piles=site.piles,
         piles_online=site.piles_online,
         ports=site.ports,
-        sessions_running=site.sessions_running,
+        ports_taken=site.ports_taken,
+        power_w=site.power_dw / 10,
+        sessions_settled=site.sessions_settled,
+        energy_wh=site.energy_dwh / 10,
     )
 
 
