@@ -101,8 +101,8 @@ class SessionView(BaseModel):
 
     @property
     def has_curve(self) -> bool:
-        """Whether there are samples to draw."""
-        return self.energy_wh > 0 or self.elapsed_s > 0
+        """Whether there are samples to draw, or will be."""
+        return self.elapsed_s > 0 or self.phase in ("charging", "topping_up", "finishing")
 
 
 def build(facts: SessionFacts, language: Language) -> SessionView:

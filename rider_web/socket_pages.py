@@ -77,8 +77,8 @@ class PortView(BaseModel):
     free_ports: list[int] = Field(
         description="Other sockets of this pile that are free, where this one is not"
     )
-    least_prepaid_fen: int
-    most_prepaid_fen: int
+    least_prepaid_fen: int = Field(description="Least that may be prepaid, in fen")
+    most_prepaid_fen: int = Field(description="Most that may be prepaid, in fen")
     tariff_version_id: int | None = Field(
         description="None where no price is published; nothing is sold then"
     )

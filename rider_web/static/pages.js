@@ -97,6 +97,7 @@
       service.setAttribute("x", state.shown.electricity_milli);
       service.setAttribute("width", state.shown.service_milli);
     }
+    if (!chart && state.elapsed_s > 0) loadCurve();
     if (chart && state.elapsed_s > (points[0].at(-1) ?? -1)) {
       points[0].push(state.elapsed_s);
       points[1].push(state.power_w);
@@ -116,12 +117,8 @@
       const said = one("[data-field=headline]")?.textContent;
       document.title = fresh.title;
       for (const place of [".head-body", "main"]) one(place).replaceChildren(...one(place, fresh).childNodes);
-      const headline = one("[data-field=headline]");
-      if (headline && headline.textContent !== said) {
-        const text = headline.textContent;
-        headline.textContent = "";
-        requestAnimationFrame(() => { headline.textContent = text; });
-      }
+      const says = one("[data-field=headline]")?.textContent;
+      if (says && says !== said) one("[data-announcement]").textContent = says;
       begin();
     } catch { /* still offline: the event stream or the poll tries again */ } finally { renewing = false; }
   }
@@ -170,22 +167,28 @@
     return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}`;
   }
 
+  let loadingCurve = false;
   async function loadCurve() {
     const place = one("[data-curve]");
-    if (!place) return;
+    if (!place || loadingCurve) return;
+    loadingCurve = true;
     try {
       const answer = await fetch(api("/curve?points=300"), { cache: "no-store" });
-      if (!answer.ok) return;
+      if (!answer.ok) throw new Error(answer.statusText);
       const curve = await answer.json();
       points = [curve.points.map((point) => point.elapsed_s), curve.points.map((point) => point.power_w)];
-      if (points[0].length < 2) { curveLater(); return; }
+      if (points[0].length < 2) {
+        if (!("ended" in live().dataset)) curveLater();
+        return;
+      }
       await loadLibrary();
-      draw(place);
-    } catch { curveLater(); }
+      if (place.isConnected) draw(place); else curveLater();
+    } catch { curveLater(); } finally { loadingCurve = false; }
   }
 
   function draw(place) {
     chart?.destroy();
+    place.replaceChildren();
     const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false },
       font: "12px system-ui, sans-serif" };
     chart = new uPlot({

@@ -1,0 +1,48 @@
+"""A phone's browser (Debian's Chromium) before the API process with pile YQ-01 online and a simulated rail."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from psycopg_pool import ConnectionPool
+
+from database.pool import Connection
+from payment_sim import keys as sim_keys
+from payment_sim.keys import Keys
+from tests.integration.rider_web.street_stand import StreetStand, standing
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def merchant_keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """One merchant's keys; making RSA keys is slow."""
+    return sim_keys.generate(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def stand(
+    dsn: str, pool: ConnectionPool[Connection], merchant_keys: Keys, tmp_path: Path
+) -> Iterator[StreetStand]:
+    """Everything up, on free ports."""
+    with standing(dsn, pool, merchant_keys, tmp_path) as stand:
+        yield stand
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
