@@ -41,7 +41,8 @@ def sites_now(conn: Connection[TupleRow]) -> list[SiteNow]:
                 SELECT site_id, count(*) AS piles, count(*) FILTER (WHERE online) AS piles_online,
                        sum(port_count) AS ports
                   FROM pile GROUP BY site_id)
-            SELECT site_id, site.name, site.address, site.created_at, coalesce(piles, 0) AS piles, coalesce(piles_online, 0) AS piles_online,
+            SELECT site_id, site.name, site.address, site.created_at,
+                   coalesce(piles, 0) AS piles, coalesce(piles_online, 0) AS piles_online,
                    coalesce(ports, 0) AS ports, coalesce(ports_taken, 0) AS ports_taken,
                    coalesce(power_dw, 0)::bigint AS power_dw, coalesce(sessions_settled, 0) AS sessions_settled,
                    coalesce(settled.energy_dwh, 0)::bigint AS energy_dwh
