@@ -23,7 +23,8 @@ from charging.sessions import ChargingSession
 from pileway.demo_platform import DemoPlatform
 from pileway.demo_riders import Riders
 
-NEWEST_SESSIONS = 8
+NEWEST_SESSIONS = 5
+FINISHED_SESSIONS = 4
 QR_PORT = "YQ-01/1"
 
 
@@ -33,7 +34,7 @@ class Look:
 
     now: datetime
     sites: list[SiteNow]
-    newest: list[tuple[ChargingSession, SessionCharge | None]]
+    shown: list[tuple[ChargingSession, SessionCharge | None]]
     balances: tuple[PartyBalance, ...]
     balanced: bool
     served: int
@@ -45,10 +46,11 @@ def look(platform: DemoPlatform, riders: Riders, *, audit: bool, balanced: bool)
     """Read the street; the whole ledger is audited only when asked, `balanced` is the verdict until then."""
     with platform.pool.connection() as conn:
         newest = views.session_page(conn, limit=NEWEST_SESSIONS)
+        finished = views.session_page(conn, limit=FINISHED_SESSIONS, state=SessionState.CLOSED)
         return Look(
             now=platform.now,
             sites=overview.sites_now(conn),
-            newest=[(session, charges.get(conn, session.session_id)) for session in newest],
+            shown=[(session, charges.get(conn, session.session_id)) for session in newest + finished],
             balances=ledger.party_balances(conn),
             balanced=ledger.audit(conn).clean if audit else balanced,
             served=riders.served,
@@ -134,10 +136,10 @@ def _sites(look: Look) -> Table:
 
 
 def _sessions(look: Look) -> Table:
-    table = Table(title="newest sessions", title_justify="left", box=None, padding=(0, 1))
+    table = Table(title="newest sessions, and the last ones that ended", title_justify="left", box=None, padding=(0, 1))
     for heading in ("socket", "state", "power", "energy", "prepaid", "charged", "back"):
         table.add_column(heading, justify="left" if heading in ("socket", "state") else "right")
-    for session, charge in look.newest:
+    for session, charge in look.shown:
         energy_dwh = session.energy_dwh if session.energy_dwh is not None else session.last_energy_dwh or 0
         table.add_row(
             f"{session.pile_id}/{session.port_no}",
