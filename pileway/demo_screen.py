@@ -136,7 +136,9 @@ def _sites(look: Look) -> Table:
 
 
 def _sessions(look: Look) -> Table:
-    table = Table(title="newest sessions, and the last ones that ended", title_justify="left", box=None, padding=(0, 1))
+    table = Table(
+        title="newest sessions, and the last ones that ended", title_justify="left", box=None, padding=(0, 1)
+    )
     for heading in ("socket", "state", "power", "energy", "prepaid", "charged", "back"):
         table.add_column(heading, justify="left" if heading in ("socket", "state") else "right")
     for session, charge in look.shown:
