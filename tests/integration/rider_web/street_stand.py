@@ -67,11 +67,11 @@ class NotificationLog:
 
 
 @contextmanager
-def serving(app: FastAPI, port: int) -> Generator[None]:
-    """Serve an application on a loopback port."""
-    config = uvicorn.Config(app, port=port, log_config=None, lifespan="on", timeout_graceful_shutdown=1)
+def serving(app: FastAPI, listener: socket.socket) -> Generator[None]:
+    """Serve an application on a socket that listens already."""
+    config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     wait_until(lambda: server.started, what="the server")
     yield
@@ -80,10 +80,13 @@ def serving(app: FastAPI, port: int) -> Generator[None]:
     assert not thread.is_alive()
 
 
-def free_port() -> int:
-    """A loopback port nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+def listen() -> socket.socket:
+    """A listening socket on a free loopback port, taken for good so that nobody else gets it meanwhile."""
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def url_of(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @dataclass
@@ -292,8 +295,8 @@ def standing(dsn: str, pool: ConnectionPool[Connection], keys: Keys, folder: Pat
     with pool.connection() as conn:
         street.lay_out(conn, now=NOON - timedelta(days=1))
         _bring_up(conn)
-    own_port, sim_port = free_port(), free_port()
-    url, pay_url = f"http://127.0.0.1:{own_port}", f"http://127.0.0.1:{sim_port}"
+    own, rails = listen(), listen()
+    url, pay_url = url_of(own), url_of(rails)
     sim = SimConfig(folder, keys, public_url=pay_url, refund_delay_s=0.05, retry_scale=0.003)
     rail = WechatPay(
         _merchant(keys),
@@ -306,10 +309,10 @@ def standing(dsn: str, pool: ConnectionPool[Connection], keys: Keys, folder: Pat
     hub = rider_app.create_hub(dsn, facts)
     notified: list[int] = []
     public = _public_app(desk, facts, hub, url=url, pay_url=pay_url, notified=notified)
-    with ExitStack() as stack:
+    with own, rails, ExitStack() as stack:
         stack.callback(rail.close)
-        stack.enter_context(serving(payment_sim_app.create_app(sim, clock.now), sim_port))
-        stack.enter_context(serving(public, own_port))
+        stack.enter_context(serving(payment_sim_app.create_app(sim, clock.now), rails))
+        stack.enter_context(serving(public, own))
         stack.enter_context(hub)  # left first: it ends the live streams, which would keep the server waiting
         http = stack.enter_context(httpx.Client(base_url=url, timeout=10))
         bearer = {"Authorization": f"Bearer {TOKEN}"}
