@@ -114,7 +114,10 @@ def provision(
     certificate_expires_at: datetime,
     now: datetime,
 ) -> int:
-    """Put a freshly enrolled pile's certificate and secret on the books; returns the secret's epoch."""
+    """Put a freshly enrolled pile's certificate and secret on the books; returns the secret's epoch.
+
+    A pile that enrols anew may be a new board whose boot counter begins again, so its messages are ordered afresh.
+    """
     row = conn.execute(
         "SELECT coalesce(max(epoch), 0) + 1 FROM pile_key WHERE pile_id = %(pile_id)s", {"pile_id": pile_id}
     ).fetchone()
@@ -144,22 +147,35 @@ def provision(
         },
     )
     conn.execute(
-        "UPDATE pile SET state = 'provisioned' WHERE pile_id = %(pile_id)s AND state = 'manufactured'",
+        """
+        UPDATE pile SET state = CASE state WHEN 'manufactured' THEN 'provisioned' ELSE state END, online = false,
+               boot = 0, seq = 0, connection_boot = 0, connection = 0
+         WHERE pile_id = %(pile_id)s
+        """,
         {"pile_id": pile_id},
     )
+    conn.execute("UPDATE pile_port SET boot = 0, seq = 0 WHERE pile_id = %(pile_id)s", {"pile_id": pile_id})
     events.record(conn, pile_id=pile_id, kind=EventKind.ENROLLED, now=now, detail={"epoch": epoch})
     return epoch
 
 
 def secrets_of(conn: Connection[TupleRow], vault: SecretVault, pile_id: str) -> list[DeviceSecret]:
-    """A pile's secrets, newest epoch first. Raises SecretUnreadable."""
+    """A pile's secrets, newest epoch first.
+
+    An older one that was wrapped under another key is left out; raises SecretUnreadable when it is the newest.
+    """
     rows = conn.execute(
         "SELECT epoch, wrapped_secret FROM pile_key WHERE pile_id = %(pile_id)s ORDER BY epoch DESC",
         {"pile_id": pile_id},
     ).fetchall()
-    return [
-        DeviceSecret(epoch, vault.unwrap(wrapped, pile_id=pile_id, epoch=epoch)) for epoch, wrapped in rows
-    ]
+    readable: list[DeviceSecret] = []
+    for epoch, wrapped in rows:
+        try:
+            readable.append(DeviceSecret(epoch, vault.unwrap(wrapped, pile_id=pile_id, epoch=epoch)))
+        except SecretUnreadable:
+            if not readable:
+                raise
+    return readable
 
 
 def reserve_down_counters(

@@ -41,7 +41,8 @@ def run(settings: Settings) -> None:
                         ),
                         key=required(settings.server_key_path, "PILEWAY_SERVER_KEY_PATH"),
                     ),
-                ]
+                ],
+                on_stop=hub.close,
             )
 
 

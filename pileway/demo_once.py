@@ -96,7 +96,7 @@ def run(settings: Settings, *, as_json: bool, speed: float | None) -> int:
         demo_platform.platform(
             fresh,
             sites=sites,
-            start_at=START_AT,
+            start_at=START_AT if fresh.database_url is None else datetime.now(UTC),
             deepest_discharge=DEEPEST_DISCHARGE,
             leave_early_share=0,
             progress=status.update,
@@ -118,7 +118,7 @@ def _wait_online(platform: DemoPlatform) -> None:
     deadline_s = time.monotonic() + READY_LIMIT_S
     while True:
         with platform.pool.connection() as conn:
-            if piles.get(conn, PILE_ID).online:
+            if platform.enrolled(PILE_ID) and piles.get(conn, PILE_ID).online:
                 return
         if time.monotonic() > deadline_s:
             raise NotReady(f"pile {PILE_ID} did not come online within {READY_LIMIT_S:.0f} s")

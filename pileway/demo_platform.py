@@ -51,6 +51,10 @@ class DemoPlatform:
         """The street's time."""
         return self.settings.clock.now()
 
+    def enrolled(self, pile_id: str) -> bool:
+        """Whether the simulated pile has its identity."""
+        return sim_enrolment.is_enrolled(_memory(self.settings) / pile_id)
+
     def keep_clock(self) -> None:
         """Note the time, so that the next start goes on from here."""
         kept = _KeptClock(shown=self.now)
@@ -114,7 +118,7 @@ def _lay_out(
     deepest_discharge: float,
     leave_early_share: float,
 ) -> Path:
-    memory = settings.home / "sim"
+    memory = _memory(settings)
     with pool.connection() as conn:
         claims = street.lay_out(
             conn,
@@ -165,6 +169,10 @@ def _kept_start(settings: Settings) -> datetime | None:
 def _first_start(anchor: datetime) -> datetime:
     midnight = anchor.replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight + LOCAL_EVENING
+
+
+def _memory(settings: Settings) -> Path:
+    return settings.home / "sim"
 
 
 def _clock_path(folder: Path) -> Path:

@@ -15,6 +15,8 @@ from charging.piles import Rhythm
 from database.pool import Connection
 
 CLAIM_HOURS = 24
+IN_FORCE = timedelta(days=1)
+"""How long the first tariffs and agreements have held when the street is laid out."""
 PILE_POWER_W = 6000
 RHYTHM = Rhythm(reconnect_jitter_s=3)
 """A dozen piles need not spread their return."""
@@ -133,11 +135,15 @@ def _lay_out_site(
     try:
         tariffs.current(conn, site_id=site.site_id, at=now)
     except TariffMissing:
-        tariffs.publish(conn, site_id=site.site_id, tariffs=_tariffs(site, now), effective_from=now, now=now)
+        tariffs.publish(
+            conn, site_id=site.site_id, tariffs=_tariffs(site, now), effective_from=now - IN_FORCE, now=now
+        )
     try:
         agreements.current(conn, site_id=site.site_id, at=now)
     except AgreementMissing:
-        agreements.publish(conn, site_id=site.site_id, shares=site.shares, effective_from=now, now=now)
+        agreements.publish(
+            conn, site_id=site.site_id, shares=site.shares, effective_from=now - IN_FORCE, now=now
+        )
     for pile_id, port_count in site.piles.items():
         _register(conn, site, pile_id, port_count, now=now)
     return [

@@ -5,7 +5,7 @@ Each server runs in a thread of its own, where uvicorn leaves the signals alone:
 
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +49,11 @@ class _Running:
     thread: threading.Thread
 
 
-def serve(listeners: Sequence[Listener]) -> None:
-    """Serve until SIGTERM or SIGINT. Raises PortUnavailable, ServerFailed."""
+def serve(listeners: Sequence[Listener], *, on_stop: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT, then call `on_stop`, which ends what would keep requests open.
+
+    Raises PortUnavailable, ServerFailed.
+    """
     stop = stop_event()
     sockets = [_bind(listener) for listener in listeners]
     running = [_start(listener, bound) for listener, bound in zip(listeners, sockets, strict=True)]
@@ -61,6 +64,7 @@ def serve(listeners: Sequence[Listener]) -> None:
             if not all(each.thread.is_alive() for each in running):
                 raise ServerFailed("the web server ended by itself")
     finally:
+        on_stop()
         for each in running:
             each.server.should_exit = True
         for each in running:

@@ -8,7 +8,7 @@ from psycopg_pool import ConnectionPool
 
 from charging import enrolment, piles, sites
 from charging.enrolment import COUNTERS_PER_BOOT, SecretVault
-from charging.errors import ClaimRefused, PileUnknown
+from charging.errors import ClaimRefused, PileUnknown, SecretUnreadable
 from database.pool import Connection
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -64,10 +64,10 @@ def test_a_code_for_an_unknown_pile_is_refused(conn: Connection) -> None:
         enrolment.issue_claim_code(conn, pile_id="P9", expires_at=NOW, now=NOW)
 
 
-def provision(conn: Connection) -> int:
+def provision(conn: Connection, *, vault: SecretVault = VAULT) -> int:
     return enrolment.provision(
         conn,
-        VAULT,
+        vault,
         pile_id="P1",
         secret=b"s" * 32,
         certificate_serial=f"{datetime.now(UTC).timestamp()}",
@@ -80,6 +80,26 @@ def provision(conn: Connection) -> int:
 def test_enrolling_again_opens_a_new_epoch(conn: Connection) -> None:
     assert [provision(conn), provision(conn)] == [1, 2]
     assert [known.epoch for known in enrolment.secrets_of(conn, VAULT, "P1")] == [2, 1]
+
+
+@pytest.mark.usefixtures("claimed")
+def test_only_the_newest_secret_must_open(conn: Connection) -> None:
+    provision(conn)
+    other = SecretVault(b"o" * 32)
+    with pytest.raises(SecretUnreadable):
+        enrolment.secrets_of(conn, other, "P1")
+    provision(conn, vault=other)
+    assert [known.epoch for known in enrolment.secrets_of(conn, other, "P1")] == [2]
+
+
+@pytest.mark.usefixtures("claimed")
+def test_a_new_board_whose_boots_begin_again_is_heard(conn: Connection) -> None:
+    provision(conn)
+    piles.seen(conn, {"P1": (50, 9)}, now=NOW)
+    provision(conn)
+    assert not piles.get(conn, "P1").online
+    piles.seen(conn, {"P1": (1, 1)}, now=NOW)
+    assert piles.get(conn, "P1").online
 
 
 @pytest.mark.usefixtures("claimed")
