@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -50,8 +52,11 @@ def _decode_key(value: object) -> object:
 
 
 def _check_database_url(url: SecretStr) -> SecretStr:
-    if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
-        raise ValueError("must start with postgresql://")
+    try:
+        conninfo_to_dict(url.get_secret_value())
+    except ProgrammingError:
+        # The parser's own words may quote the password.
+        raise ValueError("is neither postgresql://... nor keyword=value pairs") from None
     return url
 
 
@@ -93,7 +98,7 @@ class Settings(BaseSettings):
     """Folder of the embedded parts, generated secrets and logs."""
 
     database_url: DatabaseUrl | None = None
-    """postgresql://...; puts a server of your own in place of the embedded one."""
+    """postgresql://... or keyword=value pairs; puts a server of your own in place of the embedded one."""
     database_port: Port | None = None
     """Port of the embedded PostgreSQL; a free one when not set."""
 

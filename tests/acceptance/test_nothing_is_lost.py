@@ -2,22 +2,19 @@
 
 import os
 import signal
-from typing import TYPE_CHECKING
 
 import pytest
 
 from charging.session_states import SessionState
 from payment_sim.faults import Faults, Operation
+from tests.acceptance.stage import Stage
 from tests.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.acceptance.conftest import Stage
 
 PILE = "YQ-01"
 ENDED = (SessionState.CLOSED, SessionState.FAILED)
 
 
-def test_a_paid_charge_is_metered_settled_refunded_and_split(stage: "Stage") -> None:
+def test_a_paid_charge_is_metered_settled_refunded_and_split(stage: Stage) -> None:
     session_id = stage.charge(1)
     running = stage.wait_energy(session_id, above_dwh=100)
     assert running.state is SessionState.CHARGING
@@ -35,7 +32,7 @@ def test_a_paid_charge_is_metered_settled_refunded_and_split(stage: "Stage") -> 
     ("part", "port_no"), [("gateway", 2), ("broker", 3), ("api", 4), ("worker", 5), ("database", 6)]
 )
 def test_a_part_killed_in_the_middle_of_a_session_costs_nothing(
-    stage: "Stage", part: str, port_no: int
+    stage: Stage, part: str, port_no: int
 ) -> None:
     session_id = stage.charge(port_no)
     stage.wait_energy(session_id, above_dwh=100)
@@ -44,7 +41,7 @@ def test_a_part_killed_in_the_middle_of_a_session_costs_nothing(
     stage.assert_settled_once(session_id)
 
 
-def test_a_gateway_killed_before_the_pile_answers_still_starts_once(stage: "Stage") -> None:
+def test_a_gateway_killed_before_the_pile_answers_still_starts_once(stage: Stage) -> None:
     gateway = stage.pid("gateway")
     assert gateway is not None
     os.kill(gateway, signal.SIGSTOP)
@@ -56,7 +53,7 @@ def test_a_gateway_killed_before_the_pile_answers_still_starts_once(stage: "Stag
     stage.assert_settled_once(session_id)
 
 
-def test_a_link_lost_for_a_while_leaves_no_gap_in_the_curve(stage: "Stage") -> None:
+def test_a_link_lost_for_a_while_leaves_no_gap_in_the_curve(stage: Stage) -> None:
     session_id = stage.charge(8)
     before = stage.wait_energy(session_id, above_dwh=100)
     stage.fleet.drop_link(PILE, 3.0)
@@ -76,7 +73,7 @@ def test_a_link_lost_for_a_while_leaves_no_gap_in_the_curve(stage: "Stage") -> N
     assert gaps[0] <= 60
 
 
-def test_a_settlement_sent_twice_charges_once(stage: "Stage") -> None:
+def test_a_settlement_sent_twice_charges_once(stage: Stage) -> None:
     """The gateway sleeps until the pile has repeated its settlement; then it hears it more than once."""
     session_id = stage.charge(9)
     stage.wait_energy(session_id, above_dwh=100)
@@ -92,7 +89,7 @@ def test_a_settlement_sent_twice_charges_once(stage: "Stage") -> None:
     stage.assert_settled_once(session_id)
 
 
-def test_notifications_told_three_times_and_answers_lost_pay_and_refund_once(stage: "Stage") -> None:
+def test_notifications_told_three_times_and_answers_lost_pay_and_refund_once(stage: Stage) -> None:
     stage.put_faults(Faults(duplicate_notifications=True, lose_answers={Operation.PLACE_REFUND: 1}))
     try:
         session_id = stage.charge(10)

@@ -1,134 +1,14 @@
-"""A site with everything a charge needs, and the moves that bring a session where a test wants it."""
+"""The stand most tests of charging begin with."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from datetime import timedelta
 
 import pytest
 
-from billing import payments
-from billing.payments import PaidOutcome
-from charging import commands, enrolment, piles, sessions, settlements, starts
-from charging.commands import Command
+from charging import enrolment
 from charging.enrolment import SecretVault
-from charging.payment_hooks import session_hooks
-from charging.piles import BootReport, shard_of
-from charging.sessions import ChargingSession
-from charging.settlements import Outcome, SettledSlot, Settlement
-from charging.waits import Waits
 from database.pool import Connection
 from pileway import street
-
-NOW = datetime(2026, 3, 2, 4, 10, tzinfo=UTC)  # 12:10 in Shanghai, a peak hour
-WAITS = Waits()
-PILE = "YQ-01"
-
-
-@dataclass
-class Stand:
-    """Pile YQ-01 at 玉泉新村, active and online."""
-
-    conn: Connection
-    now: datetime = NOW
-
-    def order(self, *, port_no: int = 1, amount_fen: int = 300) -> ChargingSession:
-        return starts.order(
-            self.conn,
-            pile_id=PILE,
-            port_no=port_no,
-            amount_fen=amount_fen,
-            rail="wechat_pay",
-            waits=WAITS,
-            now=self.now,
-        ).session
-
-    def pay(self, session_id: UUID) -> PaidOutcome:
-        """Book the money and run the hooks, as a notification does."""
-        payment = payments.of_session(self.conn, session_id)
-        assert payment is not None
-        outcome = payments.mark_paid(
-            self.conn,
-            out_trade_no=payment.out_trade_no,
-            rail_transaction_id=f"T{payment.out_trade_no}",
-            amount_fen=payment.amount_fen,
-            paid_at=self.now,
-            now=self.now,
-        )
-        if outcome.first and not outcome.too_late:
-            session_hooks(WAITS).on_paid(self.conn, outcome.payment, self.now)
-        return outcome
-
-    def paid(self, *, port_no: int = 1, amount_fen: int = 300) -> ChargingSession:
-        session = self.order(port_no=port_no, amount_fen=amount_fen)
-        self.pay(session.session_id)
-        return sessions.get(self.conn, session.session_id)
-
-    def due(self) -> list[Command]:
-        return commands.claim_due(
-            self.conn, shards=[shard_of(PILE)], limit=10, resend=WAITS.resend, now=self.now
-        )
-
-    def charging(self, *, port_no: int = 1, amount_fen: int = 300) -> ChargingSession:
-        session = self.paid(port_no=port_no, amount_fen=amount_fen)
-        [command] = self.due()
-        starts.accepted(
-            self.conn,
-            pile_id=PILE,
-            session_id=session.session_id,
-            command_id=command.command_id,
-            plugged=True,
-            now=self.now,
-        )
-        starts.started(
-            self.conn,
-            pile_id=PILE,
-            session_id=session.session_id,
-            command_id=command.command_id,
-            now=self.now,
-        )
-        return sessions.get(self.conn, session.session_id)
-
-    def settlement(
-        self,
-        session: ChargingSession,
-        *,
-        slots: Sequence[tuple[int, int]] = ((1200, 600), (1800, 900), (600, 300)),
-        pile_id: str = PILE,
-        started_at: datetime | None = None,
-        registers_dwh: int | None = None,
-    ) -> Settlement:
-        """A settlement with (seconds, 0.1 Wh) per half hour, from `started_at` on."""
-        begin = started_at or session.started_at or self.now
-        first_slot = datetime.fromtimestamp(begin.timestamp() // 1800 * 1800, UTC)
-        settled = [
-            SettledSlot(first_slot + index * timedelta(minutes=30), energy_dwh, duration_s)
-            for index, (duration_s, energy_dwh) in enumerate(slots)
-        ]
-        energy_dwh = sum(slot.energy_dwh for slot in settled)
-        duration_s = sum(slot.duration_s for slot in settled)
-        return Settlement(
-            pile_id=pile_id,
-            session_id=session.session_id,
-            port_no=session.port_no,
-            started_at=begin,
-            ended_at=begin + timedelta(seconds=duration_s),
-            duration_s=duration_s,
-            start_register_dwh=5000,
-            end_register_dwh=5000 + (energy_dwh if registers_dwh is None else registers_dwh),
-            energy_dwh=energy_dwh,
-            slots=settled,
-            stop_reason="full",
-            body={"energy_dwh": energy_dwh, "duration_s": duration_s},
-        )
-
-    def settle(self, settlement: Settlement) -> Outcome:
-        return settlements.settle(self.conn, settlement, now=self.now + timedelta(hours=1))
-
-    def count(self, table: str) -> int:
-        row = self.conn.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
-        assert row is not None
-        return row[0]
+from tests.integration.charging.stand import NOW, PILE, Stand, bring_up
 
 
 @pytest.fixture
@@ -145,23 +25,3 @@ def stand(conn: Connection) -> Stand:
     )
     bring_up(conn, boot=1)
     return Stand(conn)
-
-
-def bring_up(conn: Connection, *, boot: int) -> None:
-    piles.booted(
-        conn,
-        BootReport(
-            pile_id=PILE,
-            boot=boot,
-            seq=1,
-            connection=1,
-            firmware="1.0",
-            hardware="a",
-            port_count=10,
-            signal_dbm=-71,
-            reason="power",
-            unsent=0,
-        ),
-        now=NOW,
-    )
-    piles.seen(conn, {PILE: (boot, 1)}, now=NOW)

@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -17,18 +16,14 @@ from charging.session_states import SessionState
 from charging.settlements import Outcome
 from charging.waits import Waits
 from database.pool import Connection
-
-if TYPE_CHECKING:
-    from tests.integration.charging.conftest import Stand
-
-PILE = "YQ-01"
+from tests.integration.charging.stand import PILE, Stand
 
 
-def kinds(stand: "Stand") -> set[EventKind]:
+def kinds(stand: Stand) -> set[EventKind]:
     return {event.kind for event in events.newest(stand.conn, PILE, limit=20)}
 
 
-def test_a_settlement_is_rated_split_and_refunded_to_the_fen(stand: "Stand") -> None:
+def test_a_settlement_is_rated_split_and_refunded_to_the_fen(stand: Stand) -> None:
     session = stand.charging(amount_fen=300)
     assert stand.settle(stand.settlement(session)) is Outcome.STORED
     charge = charges.get(stand.conn, session.session_id)
@@ -44,7 +39,7 @@ def test_a_settlement_is_rated_split_and_refunded_to_the_fen(stand: "Stand") -> 
     assert ledger.audit(stand.conn).clean
 
 
-def test_a_repeated_settlement_charges_once(stand: "Stand") -> None:
+def test_a_repeated_settlement_charges_once(stand: Stand) -> None:
     session = stand.charging()
     settlement = stand.settlement(session)
     assert [stand.settle(settlement) for _ in range(3)] == [
@@ -56,7 +51,7 @@ def test_a_repeated_settlement_charges_once(stand: "Stand") -> None:
     assert EventKind.SETTLEMENT_CONFLICT not in kinds(stand)
 
 
-def test_settlements_arriving_at_once_charge_once(stand: "Stand", pool: ConnectionPool[Connection]) -> None:
+def test_settlements_arriving_at_once_charge_once(stand: Stand, pool: ConnectionPool[Connection]) -> None:
     settlement = stand.settlement(stand.charging())
     stand.conn.commit()
 
@@ -70,7 +65,7 @@ def test_settlements_arriving_at_once_charge_once(stand: "Stand", pool: Connecti
     assert (stand.count("session_charge"), stand.count("refund")) == (1, 1)
 
 
-def test_another_settlement_of_the_same_session_is_told_and_changes_nothing(stand: "Stand") -> None:
+def test_another_settlement_of_the_same_session_is_told_and_changes_nothing(stand: Stand) -> None:
     session = stand.charging()
     stand.settle(stand.settlement(session))
     assert stand.settle(stand.settlement(session, slots=((1200, 9999),))) is Outcome.DUPLICATE
@@ -78,14 +73,14 @@ def test_another_settlement_of_the_same_session_is_told_and_changes_nothing(stan
     assert EventKind.SETTLEMENT_CONFLICT in kinds(stand)
 
 
-def test_a_settlement_that_overtakes_every_other_message_still_charges(stand: "Stand") -> None:
+def test_a_settlement_that_overtakes_every_other_message_still_charges(stand: Stand) -> None:
     session = stand.paid()
     stand.settle(stand.settlement(session))
     starts.started(stand.conn, pile_id=PILE, session_id=session.session_id, command_id=uuid4(), now=stand.now)
     assert sessions.get(stand.conn, session.session_id).state is SessionState.SETTLED
 
 
-def test_an_unknown_session_is_kept_and_told(stand: "Stand") -> None:
+def test_an_unknown_session_is_kept_and_told(stand: Stand) -> None:
     session = replace(stand.charging(), session_id=uuid4())
     assert stand.settle(stand.settlement(session)) is Outcome.UNKNOWN_SESSION_KEPT
     assert stand.settle(stand.settlement(session)) is Outcome.DUPLICATE
@@ -93,14 +88,14 @@ def test_an_unknown_session_is_kept_and_told(stand: "Stand") -> None:
     assert EventKind.SETTLEMENT_ORPHAN in kinds(stand)
 
 
-def test_a_pile_cannot_settle_the_session_of_another(stand: "Stand") -> None:
+def test_a_pile_cannot_settle_the_session_of_another(stand: Stand) -> None:
     session = stand.charging()
     assert stand.settle(stand.settlement(session, pile_id="YQ-02")) is Outcome.UNKNOWN_SESSION_KEPT
     assert sessions.get(stand.conn, session.session_id).state is SessionState.CHARGING
     assert stand.settle(stand.settlement(session)) is Outcome.STORED
 
 
-def test_a_session_without_energy_costs_nothing_and_everything_goes_back(stand: "Stand") -> None:
+def test_a_session_without_energy_costs_nothing_and_everything_goes_back(stand: Stand) -> None:
     session = stand.charging(amount_fen=300)
     stand.settle(stand.settlement(session, slots=()))
     [refund] = refunds.of_session(stand.conn, session.session_id)
@@ -108,7 +103,7 @@ def test_a_session_without_energy_costs_nothing_and_everything_goes_back(stand: 
     assert ledger.audit(stand.conn).clean
 
 
-def test_a_session_never_costs_more_than_was_prepaid(stand: "Stand") -> None:
+def test_a_session_never_costs_more_than_was_prepaid(stand: Stand) -> None:
     session = stand.charging(amount_fen=100)
     stand.settle(stand.settlement(session, slots=((1200, 9000), (1800, 9000), (1800, 9000))))
     charge = charges.get(stand.conn, session.session_id)
@@ -118,7 +113,7 @@ def test_a_session_never_costs_more_than_was_prepaid(stand: "Stand") -> None:
     assert ledger.audit(stand.conn).clean
 
 
-def test_a_settlement_after_everything_went_back_is_kept_and_told(stand: "Stand") -> None:
+def test_a_settlement_after_everything_went_back_is_kept_and_told(stand: Stand) -> None:
     session = stand.paid()
     stand.due()
     timers.sweep(stand.conn, waits=Waits(), now=stand.now + Waits().start)
@@ -127,7 +122,7 @@ def test_a_settlement_after_everything_went_back_is_kept_and_told(stand: "Stand"
     assert EventKind.SETTLEMENT_AFTER_REFUND in kinds(stand)
 
 
-def test_a_pile_clock_at_1970_is_rated_by_our_clock(stand: "Stand") -> None:
+def test_a_pile_clock_at_1970_is_rated_by_our_clock(stand: Stand) -> None:
     session = stand.charging()
     stand.settle(stand.settlement(session, started_at=datetime(1970, 1, 1, 0, 10, tzinfo=UTC)))
     charge = charges.get(stand.conn, session.session_id)
@@ -136,13 +131,13 @@ def test_a_pile_clock_at_1970_is_rated_by_our_clock(stand: "Stand") -> None:
     assert EventKind.CLOCK_WRONG in kinds(stand)
 
 
-def test_registers_that_contradict_the_energy_are_told(stand: "Stand") -> None:
+def test_registers_that_contradict_the_energy_are_told(stand: Stand) -> None:
     session = stand.charging()
     stand.settle(stand.settlement(session, registers_dwh=9000))
     assert EventKind.SETTLEMENT_DIFFERS in kinds(stand)
 
 
-def test_a_settlement_that_contradicts_itself_is_refused_and_stores_nothing(stand: "Stand") -> None:
+def test_a_settlement_that_contradicts_itself_is_refused_and_stores_nothing(stand: Stand) -> None:
     session = stand.charging()
     good = stand.settlement(session)
     for bad, why in (
@@ -156,7 +151,7 @@ def test_a_settlement_that_contradicts_itself_is_refused_and_stores_nothing(stan
     assert stand.count("settlement") == 0
 
 
-def test_a_session_closes_when_the_rider_has_the_money_back(stand: "Stand") -> None:
+def test_a_session_closes_when_the_rider_has_the_money_back(stand: Stand) -> None:
     session = stand.charging()
     stand.settle(stand.settlement(session))
     [refund] = refunds.of_session(stand.conn, session.session_id)

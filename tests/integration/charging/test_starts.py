@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -14,15 +13,12 @@ from charging.errors import AmountBuysNothing, AmountRefused, PileUnknown, PortU
 from charging.ports import PortReport, PortState
 from charging.session_states import SessionState
 from charging.waits import Waits
-
-if TYPE_CHECKING:
-    from tests.integration.charging.conftest import Stand
+from tests.integration.charging.stand import PILE, Stand
 
 WAITS = Waits()
-PILE = "YQ-01"
 
 
-def test_a_payment_starts_the_port_with_limits_it_can_afford(stand: "Stand") -> None:
+def test_a_payment_starts_the_port_with_limits_it_can_afford(stand: Stand) -> None:
     session = stand.paid(amount_fen=300)
     [command] = stand.due()
     assert session.state is SessionState.STARTING
@@ -31,14 +27,14 @@ def test_a_payment_starts_the_port_with_limits_it_can_afford(stand: "Stand") -> 
     assert command.expires_at == stand.now + WAITS.start
 
 
-def test_the_same_payment_told_twice_starts_once(stand: "Stand") -> None:
+def test_the_same_payment_told_twice_starts_once(stand: Stand) -> None:
     session = stand.order()
     first, second = stand.pay(session.session_id), stand.pay(session.session_id)
     assert (first.first, second.first) == (True, False)
     assert len(stand.due()) == 1
 
 
-def test_a_command_comes_due_again_until_it_is_answered(stand: "Stand") -> None:
+def test_a_command_comes_due_again_until_it_is_answered(stand: Stand) -> None:
     stand.paid()
     [first] = stand.due()
     assert stand.due() == []
@@ -51,7 +47,7 @@ def test_a_command_comes_due_again_until_it_is_answered(stand: "Stand") -> None:
     assert stand.due() == []
 
 
-def answer(stand: "Stand", command: Command) -> Command | None:
+def answer(stand: Stand, command: Command) -> Command | None:
     return commands.answered(
         stand.conn,
         command_id=command.command_id,
@@ -62,7 +58,7 @@ def answer(stand: "Stand", command: Command) -> Command | None:
     )
 
 
-def test_another_pile_cannot_answer_a_command(stand: "Stand") -> None:
+def test_another_pile_cannot_answer_a_command(stand: Stand) -> None:
     stand.paid()
     [command] = stand.due()
     answered = commands.answered(
@@ -75,20 +71,20 @@ def test_another_pile_cannot_answer_a_command(stand: "Stand") -> None:
     ("amount_fen", "error"),
     [(9, AmountRefused), (10_001, AmountRefused), (0, AmountRefused), (-5, AmountRefused)],
 )
-def test_an_amount_out_of_bounds_is_refused(stand: "Stand", amount_fen: int, error: type[Exception]) -> None:
+def test_an_amount_out_of_bounds_is_refused(stand: Stand, amount_fen: int, error: type[Exception]) -> None:
     with pytest.raises(error, match=f"prepayment of {amount_fen} fen is outside 10 to 10000 fen"):
         stand.order(amount_fen=amount_fen)
 
 
 def test_an_amount_that_buys_nothing_is_refused_before_it_is_paid(
-    stand: "Stand", monkeypatch: pytest.MonkeyPatch
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(starts, "LEAST_PREPAID_FEN", 1)
     with pytest.raises(AmountBuysNothing, match="1 fen buys no energy"):
         stand.order(amount_fen=1)
 
 
-def test_an_unknown_pile_or_port_is_named(stand: "Stand") -> None:
+def test_an_unknown_pile_or_port_is_named(stand: Stand) -> None:
     with pytest.raises(PortUnknown, match="has no port 11"):
         stand.order(port_no=11)
     with pytest.raises(PileUnknown, match="'ZZ-99'"):
@@ -103,7 +99,7 @@ def test_an_unknown_pile_or_port_is_named(stand: "Stand") -> None:
         )
 
 
-def report(stand: "Stand", state: PortState, *, power_dw: int = 0, port_no: int = 1) -> None:
+def report(stand: Stand, state: PortState, *, power_dw: int = 0, port_no: int = 1) -> None:
     ports.reported(
         stand.conn,
         [
@@ -122,23 +118,23 @@ def report(stand: "Stand", state: PortState, *, power_dw: int = 0, port_no: int 
     )
 
 
-def go_offline(stand: "Stand") -> None:
+def go_offline(stand: Stand) -> None:
     stand.conn.execute("UPDATE pile SET online = false")
 
 
-def be_revoked(stand: "Stand") -> None:
+def be_revoked(stand: Stand) -> None:
     stand.conn.execute("UPDATE pile SET state = 'revoked'")
 
 
-def break_port(stand: "Stand") -> None:
+def break_port(stand: Stand) -> None:
     report(stand, PortState.FAULT)
 
 
-def occupy_port(stand: "Stand") -> None:
+def occupy_port(stand: Stand) -> None:
     report(stand, PortState.CHARGING)
 
 
-def draw_everything(stand: "Stand") -> None:
+def draw_everything(stand: Stand) -> None:
     report(stand, PortState.CHARGING, power_dw=58_000, port_no=2)
 
 
@@ -153,7 +149,7 @@ OBSTACLES = [
 
 @pytest.mark.parametrize(("hinder", "cause"), OBSTACLES)
 def test_nobody_pays_for_a_port_that_cannot_start(
-    stand: "Stand", hinder: Callable[["Stand"], None], cause: str
+    stand: Stand, hinder: Callable[[Stand], None], cause: str
 ) -> None:
     hinder(stand)
     with pytest.raises(PortUnavailable, match=cause):
@@ -162,7 +158,7 @@ def test_nobody_pays_for_a_port_that_cannot_start(
 
 @pytest.mark.parametrize(("hinder", "cause"), OBSTACLES)
 def test_what_happens_between_order_and_payment_gives_everything_back(
-    stand: "Stand", hinder: Callable[["Stand"], None], cause: str
+    stand: Stand, hinder: Callable[[Stand], None], cause: str
 ) -> None:
     session = stand.order(amount_fen=300)
     hinder(stand)
@@ -170,7 +166,7 @@ def test_what_happens_between_order_and_payment_gives_everything_back(
     assert_all_back(stand, session.session_id, cause)
 
 
-def assert_all_back(stand: "Stand", session_id: UUID, failure: str) -> None:
+def assert_all_back(stand: Stand, session_id: UUID, failure: str) -> None:
     session = sessions.get(stand.conn, session_id)
     assert (session.state, session.failure) == (SessionState.FAILED, failure)
     [refund] = refunds.of_session(stand.conn, session.session_id)
@@ -178,7 +174,7 @@ def assert_all_back(stand: "Stand", session_id: UUID, failure: str) -> None:
     assert ledger.audit(stand.conn).clean
 
 
-def test_of_two_riders_who_pay_for_one_port_the_second_gets_everything_back(stand: "Stand") -> None:
+def test_of_two_riders_who_pay_for_one_port_the_second_gets_everything_back(stand: Stand) -> None:
     first, second = stand.order(), stand.order()
     stand.pay(first.session_id)
     stand.pay(second.session_id)
@@ -186,7 +182,7 @@ def test_of_two_riders_who_pay_for_one_port_the_second_gets_everything_back(stan
     assert_all_back(stand, second.session_id, "port_busy")
 
 
-def test_a_refusal_by_the_pile_gives_everything_back_with_its_cause(stand: "Stand") -> None:
+def test_a_refusal_by_the_pile_gives_everything_back_with_its_cause(stand: Stand) -> None:
     session = stand.paid()
     [command] = stand.due()
     for _ in range(2):
@@ -201,7 +197,7 @@ def test_a_refusal_by_the_pile_gives_everything_back_with_its_cause(stand: "Stan
     assert_all_back(stand, session.session_id, "relay_welded")
 
 
-def test_a_silent_pile_gives_everything_back_and_is_told_to_stop(stand: "Stand") -> None:
+def test_a_silent_pile_gives_everything_back_and_is_told_to_stop(stand: Stand) -> None:
     session = stand.paid()
     stand.due()
     stand.now += WAITS.start
@@ -212,7 +208,7 @@ def test_a_silent_pile_gives_everything_back_and_is_told_to_stop(stand: "Stand")
     assert (command.kind, command.session_id) == (CommandKind.STOP, session.session_id)
 
 
-def test_started_counts_as_the_answer_when_the_answer_was_lost(stand: "Stand") -> None:
+def test_started_counts_as_the_answer_when_the_answer_was_lost(stand: Stand) -> None:
     session = stand.paid()
     [command] = stand.due()
     starts.started(
@@ -226,7 +222,7 @@ def test_started_counts_as_the_answer_when_the_answer_was_lost(stand: "Stand") -
     assert sessions.get(stand.conn, session.session_id).state is SessionState.CHARGING
 
 
-def test_stopping_twice_sends_one_stop(stand: "Stand") -> None:
+def test_stopping_twice_sends_one_stop(stand: Stand) -> None:
     session = stand.charging()
     for _ in range(2):
         stopped = sessions.stop(
@@ -236,7 +232,7 @@ def test_stopping_twice_sends_one_stop(stand: "Stand") -> None:
     assert [command.kind for command in stand.due()] == [CommandKind.STOP]
 
 
-def test_a_session_that_must_have_ended_waits_for_its_settlement_and_frees_the_port(stand: "Stand") -> None:
+def test_a_session_that_must_have_ended_waits_for_its_settlement_and_frees_the_port(stand: Stand) -> None:
     session = stand.charging()
     late = stand.now + timedelta(seconds=session.limit_s) + WAITS.settlement + timedelta(seconds=1)
     assert timers.sweep(stand.conn, waits=WAITS, now=late).settlements_overdue == 1
