@@ -140,8 +140,9 @@ class Lanes:
 
     def _drop(self, lane: int, *, why: str) -> None:
         held = self._held.pop(lane)
-        held.link.stop()
+        # Before the link stops, so that nobody publishes into one that is closing.
         self._publish_links()
+        held.link.stop()
         log.info("lane_dropped", lane=lane, owner=self._owner, why=why)
 
     def _publish_links(self) -> None:
