@@ -25,6 +25,8 @@ from pileway.demo_riders import Riders
 
 NEWEST_SESSIONS = 5
 FINISHED_SESSIONS = 4
+SIDE_BY_SIDE_COLUMNS = 105
+"""A narrower terminal shows the sessions without the parties beside them."""
 QR_PORT = "YQ-01/1"
 
 
@@ -108,12 +110,15 @@ class Screen:
     def show(self, look: Look) -> None:
         """Draw one look at the street."""
         if self._console.is_terminal:
-            self._live.update(_drawing(look), refresh=True)
+            wide = self._console.width >= SIDE_BY_SIDE_COLUMNS
+            self._live.update(_drawing(look, wide=wide), refresh=True)
         else:
             self._console.print(_line(look))
 
 
-def _drawing(look: Look) -> RenderableType:
+def _drawing(look: Look, *, wide: bool) -> RenderableType:
+    if not wide:
+        return Group(_sites(look), _sessions(look), Text(_line(look), style="dim"))
     lower = Table.grid(padding=(0, 4), expand=False)
     lower.add_row(_sessions(look), _parties(look))
     return Group(_sites(look), lower, Text(_line(look), style="dim"))
@@ -121,7 +126,7 @@ def _drawing(look: Look) -> RenderableType:
 
 def _sites(look: Look) -> Table:
     table = Table(title=f"{look.now.astimezone(LOCAL):%a %d %b %H:%M} in Shanghai", title_justify="left")
-    for heading in ("site", "piles online", "sockets taken", "power", "sessions settled", "energy settled"):
+    for heading in ("site", "piles online", "sockets taken", "power", "settled", "energy"):
         table.add_column(heading, justify="left" if heading == "site" else "right")
     for site in look.sites:
         table.add_row(
