@@ -4,6 +4,9 @@ import os
 import socket
 from datetime import UTC, datetime
 
+from psycopg_pool import ConnectionPool
+
+from database.pool import Connection
 from gateway import service
 from gateway.link import TlsFiles
 from gateway.service import Gateway, GatewayParts
@@ -20,23 +23,27 @@ def run(settings: Settings) -> None:
     """Serve until told to stop."""
     stop = stop_event()
     with composition.pool(settings, max_size=CONNECTIONS) as pool:
-        parts = GatewayParts(
-            pool=pool,
-            listen_dsn=composition.database_url(settings),
-            broker_url=required(settings.broker_url, "PILEWAY_BROKER_URL"),
-            tls=TlsFiles(
-                broker_ca=required(settings.broker_ca_path, "PILEWAY_BROKER_CA_PATH"),
-                certificate=required(settings.gateway_certificate_path, "PILEWAY_GATEWAY_CERTIFICATE_PATH"),
-                key=required(settings.gateway_key_path, "PILEWAY_GATEWAY_KEY_PATH"),
-            ),
-            vault=composition.vault(settings),
-            owner=f"{socket.gethostname()}-{os.getpid()}-{datetime.now(UTC):%H%M%S}",
-            clock=settings.clock.now,
-            waits=composition.waits(settings),
-            speed=settings.clock_speed,
-            lease_s=LEASE_S,
-        )
-        service.run(parts, stop=stop, watch=_ready)
+        service.run(parts(settings, pool), stop=stop, watch=_ready)
+
+
+def parts(settings: Settings, pool: ConnectionPool[Connection]) -> GatewayParts:
+    """What the settings make a gateway of. Raises SettingsInvalid."""
+    return GatewayParts(
+        pool=pool,
+        listen_dsn=composition.database_url(settings),
+        broker_url=required(settings.broker_url, "PILEWAY_BROKER_URL"),
+        tls=TlsFiles(
+            broker_ca=required(settings.broker_ca_path, "PILEWAY_BROKER_CA_PATH"),
+            certificate=required(settings.gateway_certificate_path, "PILEWAY_GATEWAY_CERTIFICATE_PATH"),
+            key=required(settings.gateway_key_path, "PILEWAY_GATEWAY_KEY_PATH"),
+        ),
+        vault=composition.vault(settings),
+        owner=f"{socket.gethostname()}-{os.getpid()}-{datetime.now(UTC):%H%M%S}",
+        clock=settings.clock.now,
+        waits=composition.waits(settings),
+        speed=settings.clock_speed,
+        lease_s=LEASE_S,
+    )
 
 
 def _ready(_: Gateway) -> None:
