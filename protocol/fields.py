@@ -108,8 +108,11 @@ class Rows(NamedTuple):
             raise OutOfRange(path, allowed=f"{self.min_rows}..{self.max_rows} rows", found=f"{count} rows")
 
 
-class _Flag:
+class Flag:
+    """True or false."""
+
     def load(self, wire: Any, path: str, /) -> bool:
+        """Check the type."""
         if wire.__class__ is not bool:
             raise WrongType(path, expected="boolean", found=type(wire).__name__)
         return wire
@@ -117,13 +120,17 @@ class _Flag:
     dump = load
 
 
-class _Uuid:
+class Uuid:
+    """A UUID; its 16 bytes on the wire."""
+
     def dump(self, value: Any, path: str, /) -> bytes:
+        """A UUID's bytes."""
         if not isinstance(value, UUID):
             raise WrongType(path, expected="UUID", found=type(value).__name__)
         return value.bytes
 
     def load(self, wire: Any, path: str, /) -> UUID:
+        """The UUID of 16 bytes."""
         if wire.__class__ is not bytes:
             raise WrongType(path, expected="16 bytes", found=type(wire).__name__)
         if len(wire) != 16:
@@ -137,18 +144,23 @@ def _uuid(raw: bytes) -> UUID:
     return UUID(bytes=raw)
 
 
-class _Choice:
+class Choice:
+    """A member of an enumeration; its number on the wire."""
+
     def __init__(self, choices: type[WireEnum]) -> None:
+        self.choices = choices
         self._members = {int(member): member for member in choices}
         self._unknown = choices.__members__.get("UNKNOWN")
         self._allowed = f"{choices.__name__} {sorted(self._members)}"
 
     def dump(self, value: Any, path: str, /) -> int:
+        """A member's number."""
         if value not in self._members:
             raise OutOfRange(path, allowed=self._allowed, found=repr(value))
         return int(value)
 
     def load(self, wire: Any, path: str, /) -> WireEnum:
+        """The member of a number; UNKNOWN, where there is one, for a number we do not know."""
         if wire.__class__ is not int:
             raise WrongType(path, expected="integer", found=type(wire).__name__)
         member = self._members.get(wire, self._unknown)
@@ -157,7 +169,9 @@ class _Choice:
         return member
 
 
-class _Field(NamedTuple):
+class Field(NamedTuple):
+    """A declared field of a message; ``key`` is its place in the map."""
+
     name: str
     key: int
     kind: Kind
@@ -202,7 +216,7 @@ def catalogue() -> tuple[type[Message], ...]:
 class MessageSchema:
     """Checks one message type on its way to a CBOR map and back."""
 
-    def __init__(self, cls: type[Message], fields: tuple[_Field, ...]) -> None:
+    def __init__(self, cls: type[Message], fields: tuple[Field, ...]) -> None:
         keys = [field.key for field in fields]
         if len(set(keys)) != len(keys):
             raise TypeError(f"{cls.__name__} uses a key twice")
@@ -230,7 +244,9 @@ class MessageSchema:
         return self.cls(**values)
 
 
-class _RowSchema:
+class RowSchema:
+    """Checks one row type on its way to a CBOR array and back."""
+
     def __init__(self, cls: type[Any], kinds: tuple[Kind, ...]) -> None:
         self._names: tuple[str, ...] = cls._fields
         self._make: Callable[[list[Any]], Any] = cls._make
@@ -239,7 +255,13 @@ class _RowSchema:
         self._bounds = tuple((i, *k) for i, k in enumerate(kinds) if isinstance(k, Integer))
         self._converted = tuple((i, k) for i, k in enumerate(kinds) if not isinstance(k, Integer))
 
+    @property
+    def columns(self) -> tuple[tuple[str, Kind], ...]:
+        """Name and kind of each element, in order."""
+        return tuple(zip(self._names, self._kinds, strict=True))
+
     def dump(self, row: Any, path: str) -> list[Any]:
+        """A row as an array."""
         return [
             kind.dump(value, f"{path}.{name}")
             for kind, value, name in zip(self._kinds, row, self._names, strict=True)
@@ -268,10 +290,10 @@ class _RowSchema:
 
 
 @lru_cache(maxsize=256)
-def row_schema(cls: type[Any]) -> _RowSchema:
+def row_schema(cls: type[Any]) -> RowSchema:
     """The schema of a row type, made once."""
     hints = typing.get_type_hints(cls, include_extras=True)
-    return _RowSchema(cls, tuple(_kind(hints[name], f"{cls.__name__}.{name}") for name in cls._fields))
+    return RowSchema(cls, tuple(_kind(hints[name], f"{cls.__name__}.{name}") for name in cls._fields))
 
 
 def _declare(cls: type[_M], name: str, direction: Direction) -> type[_M]:
@@ -286,12 +308,12 @@ def _declare(cls: type[_M], name: str, direction: Direction) -> type[_M]:
     return built
 
 
-def _field(cls: type[Message], spec: "dataclasses.Field[Any]", hint: Any) -> _Field:
+def _field(cls: type[Message], spec: "dataclasses.Field[Any]", hint: Any) -> Field:
     place = f"{cls.__name__}.{spec.name}"
     key = next((extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Key)), None)
     if key is None:
         raise TypeError(f"{place} has no Key")
-    return _Field(spec.name, int(key), _kind(hint, place), required=spec.default is dataclasses.MISSING)
+    return Field(spec.name, int(key), _kind(hint, place), required=spec.default is dataclasses.MISSING)
 
 
 def _kind(hint: Any, place: str) -> Kind:
@@ -304,11 +326,11 @@ def _kind(hint: Any, place: str) -> Kind:
     if len(options) == 1:
         return _kind(options[0], place)
     if hint is bool:
-        return _Flag()
+        return Flag()
     if hint is UUID:
-        return _Uuid()
+        return Uuid()
     if isinstance(hint, type) and issubclass(hint, WireEnum):
-        return _Choice(hint)
+        return Choice(hint)
     raise TypeError(f"{place} has no range: {hint!r}")
 
 
