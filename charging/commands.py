@@ -63,12 +63,14 @@ def enqueue(
     command_id = uuid4()
     row = conn.execute(
         """
-        INSERT INTO command (command_id, pile_id, shard, session_id, kind, body, state, created_at, expires_at,
-                             retry_at)
-        SELECT %(command_id)s, pile_id, shard, %(session_id)s, %(kind)s, %(body)s, 'pending', %(now)s,
-               %(expires_at)s, %(now)s
-          FROM pile WHERE pile_id = %(pile_id)s
-        RETURNING shard
+        WITH created AS (
+            INSERT INTO command (command_id, pile_id, shard, session_id, kind, body, state, created_at, expires_at,
+                                 retry_at)
+            SELECT %(command_id)s, pile_id, shard, %(session_id)s, %(kind)s, %(body)s, 'pending', %(now)s,
+                   %(expires_at)s, %(now)s
+              FROM pile WHERE pile_id = %(pile_id)s
+            RETURNING shard)
+        SELECT pg_notify('command_outbox', shard::text) FROM created
         """,
         {
             "command_id": command_id,
@@ -82,8 +84,21 @@ def enqueue(
     ).fetchone()
     if row is None:
         raise PileUnknown(pile_id)
-    conn.execute("SELECT pg_notify('command_outbox', %(shard)s)", {"shard": str(row[0])})
     return command_id
+
+
+def asked(conn: Connection[TupleRow], session_id: UUID, kind: CommandKind) -> bool:
+    """Whether a session has a command of this kind that is under way or done."""
+    return (
+        conn.execute(
+            """
+            SELECT command_id FROM command
+             WHERE session_id = %(session_id)s AND kind = %(kind)s AND state IN ('pending', 'sent', 'done') LIMIT 1
+            """,
+            {"session_id": session_id, "kind": kind},
+        ).fetchone()
+        is not None
+    )
 
 
 def claim_due(

@@ -116,8 +116,17 @@ def provision(
 ) -> int:
     """Put a freshly enrolled pile's certificate and secret on the books; returns the secret's epoch.
 
-    A pile that enrols anew may be a new board whose boot counter begins again, so its messages are ordered afresh.
+    A pile that enrols anew may be a new board whose boot counter begins again: its messages are ordered afresh, and
+    what the old board still has to say under an older secret is not read any more.
     """
+    conn.execute(
+        "UPDATE pile_key SET retired_at = %(now)s WHERE pile_id = %(pile_id)s AND retired_at IS NULL",
+        {"pile_id": pile_id, "now": now},
+    )
+    conn.execute(
+        "UPDATE pile_certificate SET revoked_at = %(now)s WHERE pile_id = %(pile_id)s AND revoked_at IS NULL",
+        {"pile_id": pile_id, "now": now},
+    )
     row = conn.execute(
         "SELECT coalesce(max(epoch), 0) + 1 FROM pile_key WHERE pile_id = %(pile_id)s", {"pile_id": pile_id}
     ).fetchone()
@@ -160,22 +169,17 @@ def provision(
 
 
 def secrets_of(conn: Connection[TupleRow], vault: SecretVault, pile_id: str) -> list[DeviceSecret]:
-    """A pile's secrets, newest epoch first.
-
-    An older one that was wrapped under another key is left out; raises SecretUnreadable when it is the newest.
-    """
+    """The secrets a pile may use, newest epoch first. Raises SecretUnreadable."""
     rows = conn.execute(
-        "SELECT epoch, wrapped_secret FROM pile_key WHERE pile_id = %(pile_id)s ORDER BY epoch DESC",
+        """
+        SELECT epoch, wrapped_secret FROM pile_key
+         WHERE pile_id = %(pile_id)s AND retired_at IS NULL ORDER BY epoch DESC
+        """,
         {"pile_id": pile_id},
     ).fetchall()
-    readable: list[DeviceSecret] = []
-    for epoch, wrapped in rows:
-        try:
-            readable.append(DeviceSecret(epoch, vault.unwrap(wrapped, pile_id=pile_id, epoch=epoch)))
-        except SecretUnreadable:
-            if not readable:
-                raise
-    return readable
+    return [
+        DeviceSecret(epoch, vault.unwrap(wrapped, pile_id=pile_id, epoch=epoch)) for epoch, wrapped in rows
+    ]
 
 
 def reserve_down_counters(

@@ -22,7 +22,8 @@ class EventKind(StrEnum):
     SETTLEMENT_ORPHAN = "settlement_orphan"
     SETTLEMENT_CONFLICT = "settlement_conflict"
     SETTLEMENT_DIFFERS = "settlement_differs"
-    SETTLEMENT_AFTER_REFUND = "settlement_after_refund"
+    SETTLEMENT_TOO_LATE = "settlement_too_late"
+    SETTLED_BY_SAMPLES = "settled_by_samples"
     CLOCK_WRONG = "clock_wrong"
 
 

@@ -12,6 +12,10 @@ from uuid import UUID
 from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
+from billing.rating import ChargingPeriod
+from charging import starts
+from charging.session_states import BEFORE_CHARGE, UNDER_WAY
+
 SLOT = timedelta(minutes=30)
 """Energy is billed by half-hour slots."""
 SLOT_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -86,6 +90,8 @@ def write_batch(
 ) -> Written:
     """Store the frames that are new with all their samples, and tell whoever watches the sessions.
 
+    A sample is proof that power flows, so a session that was still starting is charging from then on.
+
     `takes_copy` is false only for a server without COPY FROM STDIN; the rows are the same.
     """
     fresh = _claim_frames(conn, frames)
@@ -125,6 +131,28 @@ def slots(conn: Connection[TupleRow], session_id: UUID) -> list[SlotReading]:
             """,
             {"slot": SLOT, "epoch": SLOT_EPOCH, "session_id": session_id},
         ).fetchall()
+
+
+def periods(slots: Sequence[SlotReading], *, started_at: datetime) -> list[ChargingPeriod]:
+    """Cumulative slot readings as periods to rate; each stays within its slot, so that its price is that slot's."""
+    found: list[ChargingPeriod] = []
+    energy_dwh = elapsed_s = 0
+    for slot in slots:
+        begin = max(slot.slot_at, started_at)
+        room_s = int((slot.slot_at + SLOT - begin).total_seconds())
+        duration_s = max(0, min(slot.elapsed_s - elapsed_s, room_s))
+        added_dwh = max(0, slot.energy_dwh - energy_dwh)
+        if duration_s:
+            found.append(
+                ChargingPeriod(
+                    started_at=begin,
+                    duration_s=duration_s,
+                    energy_dwh=added_dwh,
+                    power_dw=added_dwh * 3600 // duration_s,
+                )
+            )
+            energy_dwh, elapsed_s = max(energy_dwh, slot.energy_dwh), max(elapsed_s, slot.elapsed_s)
+    return found
 
 
 def highest_energy_dwh(conn: Connection[TupleRow], session_id: UUID) -> int:
@@ -223,7 +251,7 @@ def _freshen_sessions(conn: Connection[TupleRow], samples: Sequence[tuple[MeterF
         if held is None or held[0].sampled_at < frame.sampled_at:
             newest[sample.session_id] = (frame, sample)
     session_ids = sorted(newest)
-    conn.execute(
+    freshened = conn.execute(
         """
         WITH locked AS (
             SELECT session_id FROM charging_session WHERE session_id = ANY(%(session_ids)s)
@@ -237,10 +265,11 @@ def _freshen_sessions(conn: Connection[TupleRow], samples: Sequence[tuple[MeterF
                    AS newest (session_id, pile_id, sampled_at, power_dw, energy_dwh)
                    JOIN locked USING (session_id)
              WHERE charging_session.session_id = newest.session_id AND charging_session.pile_id = newest.pile_id
+               AND charging_session.state = ANY(%(under_way)s)
                AND (charging_session.last_sampled_at IS NULL
                     OR charging_session.last_sampled_at < newest.sampled_at)
-            RETURNING charging_session.session_id)
-        SELECT pg_notify('session_live', session_id::text) FROM freshened
+            RETURNING charging_session.session_id, charging_session.state)
+        SELECT session_id, state, pg_notify('session_live', session_id::text) FROM freshened
         """,
         {
             "session_ids": session_ids,
@@ -248,5 +277,18 @@ def _freshen_sessions(conn: Connection[TupleRow], samples: Sequence[tuple[MeterF
             "sampled_ats": [newest[session_id][0].sampled_at for session_id in session_ids],
             "powers": [newest[session_id][1].power_dw for session_id in session_ids],
             "energies": [newest[session_id][1].energy_dwh for session_id in session_ids],
+            "under_way": sorted(UNDER_WAY),
         },
-    )
+    ).fetchall()
+    for session_id, state, _ in freshened:
+        if state in BEFORE_CHARGE:
+            frame, sample = newest[session_id]
+            # The pile's word for it was lost with a broker, or is still on its way.
+            starts.started(
+                conn,
+                pile_id=frame.pile_id,
+                session_id=session_id,
+                command_id=None,
+                claimed_at=frame.sampled_at - timedelta(seconds=sample.elapsed_s),
+                now=frame.received_at,
+            )

@@ -5,7 +5,7 @@ Messages may come twice and in any order, so a pile's (boot, seq) decides: only 
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -177,19 +177,6 @@ def get(conn: Connection[TupleRow], pile_id: str) -> Pile:
     return pile
 
 
-def list_all(conn: Connection[TupleRow], *, site_id: str | None = None) -> list[Pile]:
-    """Every pile, or those of one site, by id."""
-    with conn.cursor(row_factory=class_row(Pile)) as cursor:
-        return cursor.execute(
-            """
-            SELECT pile_id, site_id, model, port_count, power_limit_w, shard, state, online, boot, heartbeat_s,
-                   sample_s, reconnect_jitter_s, firmware, hardware, signal_dbm, last_seen_at, registered_at
-              FROM pile WHERE %(site_id)s::text IS NULL OR site_id = %(site_id)s ORDER BY pile_id
-            """,
-            {"site_id": site_id},
-        ).fetchall()
-
-
 def booted(conn: Connection[TupleRow], report: BootReport, *, now: datetime) -> Pile:
     """Take a boot report; a provisioned pile becomes active. A repeat changes nothing. Raises PileUnknown."""
     pile = get(conn, report.pile_id)
@@ -264,7 +251,7 @@ def seen(conn: Connection[TupleRow], newest: Mapping[str, tuple[int, int]], *, n
         return
     pile_ids = sorted(newest)
     conn.execute(
-        "SELECT pile_id FROM pile WHERE pile_id = ANY(%(pile_ids)s) ORDER BY pile_id FOR UPDATE",
+        "SELECT pile_id FROM pile WHERE pile_id = ANY(%(pile_ids)s) ORDER BY pile_id FOR NO KEY UPDATE",
         {"pile_ids": pile_ids},
     )
     came_back = conn.execute(
@@ -304,19 +291,23 @@ def gone(conn: Connection[TupleRow], *, pile_id: str, boot: int, connection: int
     return bool(lost)
 
 
-def mark_silent(conn: Connection[TupleRow], *, grace: timedelta, now: datetime) -> Sequence[str]:
-    """Mark offline the piles that missed three heartbeats and `grace` beyond; returns their ids."""
-    rows = conn.execute(
+def mark_silent(conn: Connection[TupleRow], *, grace: timedelta, now: datetime) -> str | None:
+    """Mark offline one pile that missed three heartbeats and `grace` beyond; returns its id, None without one."""
+    row = conn.execute(
         """
-        UPDATE pile SET online = false
-         WHERE online AND last_seen_at + %(missed)s * heartbeat_s * interval '1 second' + %(grace)s < %(now)s
-        RETURNING pile_id
+        WITH silent AS (
+            SELECT pile_id FROM pile
+             WHERE online AND last_seen_at + %(missed)s * heartbeat_s * interval '1 second' + %(grace)s < %(now)s
+             LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
+        UPDATE pile SET online = false FROM silent WHERE pile.pile_id = silent.pile_id
+        RETURNING pile.pile_id
         """,
         {"missed": MISSED_HEARTBEATS, "grace": grace, "now": now},
-    ).fetchall()
-    for (pile_id,) in rows:
-        events.record(conn, pile_id=pile_id, kind=EventKind.LINK_LOST, now=now, detail={"by": "silence"})
-    return [pile_id for (pile_id,) in rows]
+    ).fetchone()
+    if row is None:
+        return None
+    events.record(conn, pile_id=row[0], kind=EventKind.LINK_LOST, now=now, detail={"by": "silence"})
+    return str(row[0])
 
 
 def _connected(conn: Connection[TupleRow], *, pile_id: str, boot: int, connection: int) -> None:

@@ -57,6 +57,9 @@ BEFORE_CHARGE = frozenset({SessionState.PAID, SessionState.STARTING, SessionStat
 ON_PORT = BEFORE_CHARGE | {SessionState.CHARGING, SessionState.STOPPING}
 """States that occupy the port."""
 
+UNDER_WAY = ON_PORT | {SessionState.AWAITING_SETTLEMENT}
+"""States in which samples still tell something new."""
+
 FINAL = frozenset({SessionState.CLOSED, SessionState.FAILED, SessionState.CANCELLED})
 """States that nothing leaves."""
 

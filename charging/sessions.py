@@ -18,6 +18,9 @@ from charging.commands import CommandKind
 from charging.errors import SessionUnknown
 from charging.session_states import SessionState, can_move
 
+CLOCK_TOLERANCE = timedelta(minutes=10)
+"""A pile's clock may be off by so much before it counts as wrong."""
+
 
 @dataclass(frozen=True)
 class ChargingSession:
@@ -82,6 +85,12 @@ def lock_with_port(conn: Connection[TupleRow], session_id: UUID) -> ChargingSess
     return lock(conn, session_id)
 
 
+def can_have_begun(session: ChargingSession, at: datetime, *, now: datetime) -> bool:
+    """Whether power can have begun to flow at this instant: after the payment, and not in the future."""
+    earliest = session.paid_at or session.created_at
+    return earliest - CLOCK_TOLERANCE <= at <= now + CLOCK_TOLERANCE
+
+
 def transitions(conn: Connection[TupleRow], session_id: UUID) -> list[Transition]:
     """The states a session went through, in time order."""
     with conn.cursor(row_factory=class_row(Transition)) as cursor:
@@ -98,8 +107,17 @@ def move(
     if not can_move(session.state, target):
         return False
     conn.execute(
-        "UPDATE charging_session SET state = %(state)s WHERE session_id = %(session_id)s",
-        {"state": target, "session_id": session.session_id},
+        """
+        UPDATE charging_session
+           SET state = %(state)s, closed_at = CASE WHEN %(closes)s THEN coalesce(closed_at, %(now)s) ELSE closed_at END
+         WHERE session_id = %(session_id)s
+        """,
+        {
+            "state": target,
+            "closes": target in (SessionState.CLOSED, SessionState.CANCELLED),
+            "now": now,
+            "session_id": session.session_id,
+        },
     )
     note(conn, session.session_id, target, cause=cause, now=now)
     return True
@@ -124,13 +142,16 @@ def stop(
 ) -> ChargingSession:
     """Ask the pile to end a session that is on its port; asking again, or too late, changes nothing.
 
-    Raises SessionUnknown.
+    Before power flows the session stays in its state: the pile may still refuse the start, or never answer it, and
+    then everything goes back. Raises SessionUnknown.
     """
     session = lock(conn, session_id)
     if session is None:
         raise SessionUnknown(session_id)
     on_port = (SessionState.STARTING, SessionState.PENDING_PLUG, SessionState.CHARGING)
-    if session.state in on_port and move(conn, session, SessionState.STOPPING, cause=cause, now=now):
+    if session.state in on_port and not commands.asked(conn, session_id, CommandKind.STOP):
+        if session.state is SessionState.CHARGING:
+            move(conn, session, SessionState.STOPPING, cause=cause, now=now)
         commands.enqueue(
             conn,
             pile_id=session.pile_id,

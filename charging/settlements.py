@@ -21,14 +21,12 @@ from psycopg.types.json import Jsonb
 
 from billing import charges
 from billing.rating import ChargingPeriod
-from charging import events, meter, ports, sessions
+from charging import events, meter, sessions
 from charging.errors import SettlementInconsistent
 from charging.events import EventKind
 from charging.session_states import FINAL, SessionState
-from charging.sessions import ChargingSession
+from charging.sessions import CLOCK_TOLERANCE, ChargingSession
 
-CLOCK_TOLERANCE = timedelta(minutes=10)
-"""A pile whose idea of the start differs more than this from ours is rated by our clock."""
 ENERGY_TOLERANCE_DWH = 200
 """Registers and samples may differ from the settlement by 20 Wh before it is worth an event."""
 
@@ -81,26 +79,83 @@ def settle(conn: Connection[TupleRow], settlement: Settlement, *, now: datetime)
     if session is None:
         _tell(conn, settlement, EventKind.SETTLEMENT_ORPHAN, {}, now=now)
         return outcome
-    if session.state in FINAL:
-        _tell(conn, settlement, EventKind.SETTLEMENT_AFTER_REFUND, {"state": session.state}, now=now)
+    if session.state in FINAL or session.settled_at is not None:
+        facts = {"state": session.state, "energy_dwh": settlement.energy_dwh}
+        _tell(conn, settlement, EventKind.SETTLEMENT_TOO_LATE, facts, now=now)
         return outcome
     _compare(conn, settlement, now=now)
     timed = _by_our_clock(conn, settlement, session, now=now)
+    end = _End(
+        started_at=timed.started_at,
+        ended_at=timed.ended_at,
+        stop_reason=timed.stop_reason,
+        energy_dwh=timed.energy_dwh,
+        duration_s=timed.duration_s,
+    )
+    _charge(conn, session, _periods(timed), end, now=now)
+    return outcome
+
+
+def settle_by_samples(conn: Connection[TupleRow], session_id: UUID, *, now: datetime) -> None:
+    """Settle a session whose pile never said how it ended: by its samples, so nobody waits for a dead pile.
+
+    What the pile may still say later is kept and told, and changes no money by itself.
+    """
+    session = sessions.lock_with_port(conn, session_id)
+    if session is None or session.state is not SessionState.AWAITING_SETTLEMENT:
+        return
+    begin = session.started_at or session.paid_at or session.created_at
+    slots = meter.slots(conn, session_id)
+    periods = meter.periods(slots, started_at=begin)
+    duration_s = sum(period.duration_s for period in periods)
+    end = _End(
+        started_at=begin,
+        ended_at=begin + timedelta(seconds=duration_s),
+        stop_reason="settlement_missing",
+        energy_dwh=sum(period.energy_dwh for period in periods),
+        duration_s=duration_s,
+    )
+    _charge(conn, session, periods, end, now=now)
+    events.record(
+        conn,
+        pile_id=session.pile_id,
+        kind=EventKind.SETTLED_BY_SAMPLES,
+        now=now,
+        detail={"session_id": str(session_id), "port_no": session.port_no, "energy_dwh": end.energy_dwh},
+    )
+
+
+@dataclass(frozen=True)
+class _End:
+    started_at: datetime
+    ended_at: datetime
+    stop_reason: str
+    energy_dwh: int
+    duration_s: int
+
+
+def _charge(
+    conn: Connection[TupleRow],
+    session: ChargingSession,
+    periods: Sequence[ChargingPeriod],
+    end: _End,
+    *,
+    now: datetime,
+) -> None:
     charge = charges.charge_session(
         conn,
         session_id=session.session_id,
         tariff_version_id=session.tariff_version_id,
         agreement_version_id=session.agreement_version_id,
-        periods=_periods(timed),
-        session_started_at=timed.started_at,
+        periods=periods,
+        session_started_at=end.started_at,
         now=now,
     )
-    _record_end(conn, timed, now=now)
-    sessions.move(conn, session, SessionState.SETTLED, cause=settlement.stop_reason, now=now)
+    _record_end(conn, session.session_id, end, now=now)
+    sessions.move(conn, session, SessionState.SETTLED, cause=end.stop_reason, now=now)
     if charge.refund_fen == 0:
         settled = sessions.get(conn, session.session_id)
         sessions.move(conn, settled, SessionState.CLOSED, cause="nothing_to_refund", now=now)
-    return outcome
 
 
 def _check(settlement: Settlement) -> None:
@@ -121,11 +176,11 @@ def _check(settlement: Settlement) -> None:
 
 
 def _lock_session(conn: Connection[TupleRow], settlement: Settlement) -> ChargingSession | None:
-    ports.lock(conn, pile_id=settlement.pile_id, port_no=settlement.port_no)
-    session = sessions.lock(conn, settlement.session_id)
-    if session is None or session.state is SessionState.CREATED or session.pile_id != settlement.pile_id:
+    session = sessions.lock_with_port(conn, settlement.session_id)
+    if session is None or session.state is SessionState.CREATED:
         return None
-    return session
+    here = (session.pile_id, session.port_no) == (settlement.pile_id, settlement.port_no)
+    return session if here else None
 
 
 def _keep(conn: Connection[TupleRow], settlement: Settlement, outcome: Outcome, *, now: datetime) -> bool:
@@ -179,11 +234,10 @@ def _by_our_clock(
 ) -> Settlement:
     """The settlement with its times moved onto our clock where the pile's was wrong."""
     known_start = session.started_at
-    earliest = (session.paid_at or session.created_at) - CLOCK_TOLERANCE
     if known_start is not None:
         right = abs(settlement.started_at - known_start) <= CLOCK_TOLERANCE
     else:
-        right = earliest <= settlement.started_at <= now + CLOCK_TOLERANCE
+        right = sessions.can_have_begun(session, settlement.started_at, now=now)
     if right:
         return settlement
     begin = known_start or session.paid_at or session.created_at
@@ -210,7 +264,7 @@ def _periods(settlement: Settlement) -> list[ChargingPeriod]:
     ]
 
 
-def _record_end(conn: Connection[TupleRow], settlement: Settlement, *, now: datetime) -> None:
+def _record_end(conn: Connection[TupleRow], session_id: UUID, end: _End, *, now: datetime) -> None:
     conn.execute(
         """
         UPDATE charging_session
@@ -220,13 +274,13 @@ def _record_end(conn: Connection[TupleRow], settlement: Settlement, *, now: date
          WHERE session_id = %(session_id)s
         """,
         {
-            "started_at": settlement.started_at,
-            "ended_at": settlement.ended_at,
+            "started_at": end.started_at,
+            "ended_at": end.ended_at,
             "now": now,
-            "stop_reason": settlement.stop_reason,
-            "energy_dwh": settlement.energy_dwh,
-            "duration_s": settlement.duration_s,
-            "session_id": settlement.session_id,
+            "stop_reason": end.stop_reason,
+            "energy_dwh": end.energy_dwh,
+            "duration_s": end.duration_s,
+            "session_id": session_id,
         },
     )
 

@@ -40,11 +40,3 @@ def get(conn: Connection[TupleRow], site_id: str) -> Site:
     if site is None:
         raise SiteUnknown(site_id)
     return site
-
-
-def list_all(conn: Connection[TupleRow]) -> list[Site]:
-    """Every site, by id."""
-    with conn.cursor(row_factory=class_row(Site)) as cursor:
-        return cursor.execute(
-            "SELECT site_id, name, address, created_at FROM site ORDER BY site_id"
-        ).fetchall()

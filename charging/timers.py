@@ -1,77 +1,98 @@
-"""What happens because time passed: deadlines, silence, orders nobody paid."""
+"""What happens because time passed: deadlines, silence, orders nobody paid, piles that never say how it ended.
 
-from dataclasses import dataclass
-from datetime import datetime
+Each step handles at most one case and says whether it did, so that one transaction holds one case and a case that
+cannot be handled keeps no other waiting.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from billing import payments
 from billing.payments import PaymentState
-from charging import commands, piles, sessions, starts
+from charging import commands, piles, sessions, settlements, starts
 from charging.commands import CommandKind
 from charging.session_states import SessionState
 from charging.waits import Waits
 
-SWEEP_LIMIT = 500
-"""How many rows of each kind one sweep takes; the next sweep takes the rest."""
+SETTLEMENT_GIVEN_UP_AFTER = timedelta(days=3)
+"""After so long without the pile's record a session is settled by its samples: the rider's money comes back."""
+
+ORDERS_LOOKED_AT = 500
+"""Unpaid orders one look takes in, oldest first."""
+
+Step = Callable[[Connection[TupleRow], Waits, datetime], bool]
 
 
-@dataclass(frozen=True)
-class Swept:
-    """What one sweep did."""
-
-    commands_expired: int
-    piles_silent: int
-    orders_cancelled: int
-    settlements_overdue: int
-
-
-def sweep(conn: Connection[TupleRow], *, waits: Waits, now: datetime) -> Swept:
-    """Act on everything whose time has come. Harmless to run often, and by several workers at once."""
-    expired = commands.expire(conn, limit=SWEEP_LIMIT, now=now)
+def expire_command(conn: Connection[TupleRow], waits: Waits, now: datetime) -> bool:
+    """Give up one command whose deadline has passed; an unanswered start gives everything back."""
+    del waits
+    expired = commands.expire(conn, limit=1, now=now)
     for command in expired:
         if command.kind is CommandKind.START and command.session_id is not None:
             starts.unanswered(conn, command.session_id, was_sent=command.send_count > 0, now=now)
-    return Swept(
-        commands_expired=len(expired),
-        piles_silent=len(piles.mark_silent(conn, grace=waits.silence, now=now)),
-        orders_cancelled=_cancel_unpaid(conn, waits=waits, now=now),
-        settlements_overdue=_mark_overdue(conn, waits=waits, now=now),
-    )
+    return bool(expired)
 
 
-def _cancel_unpaid(conn: Connection[TupleRow], *, waits: Waits, now: datetime) -> int:
-    """Cancel the orders whose payment is closed for good; one that may still be paid stays."""
+def mark_silent_pile(conn: Connection[TupleRow], waits: Waits, now: datetime) -> bool:
+    """Mark one pile offline that has been silent for too long."""
+    return piles.mark_silent(conn, grace=waits.silence, now=now) is not None
+
+
+def cancel_unpaid(conn: Connection[TupleRow], waits: Waits, now: datetime) -> bool:
+    """Cancel one order whose payment is closed for good; one that may still be paid stays."""
     rows = conn.execute(
         """
         SELECT session_id FROM charging_session
          WHERE state = 'created' AND created_at < %(before)s
          ORDER BY created_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
         """,
-        {"before": now - waits.payment, "limit": SWEEP_LIMIT},
+        {"before": now - waits.payment, "limit": ORDERS_LOOKED_AT},
     ).fetchall()
-    cancelled = 0
     for (session_id,) in rows:
         payment = payments.of_session(conn, session_id)
         if payment is None or payment.state is PaymentState.CLOSED:
             session = sessions.get(conn, session_id)
-            cancelled += sessions.move(conn, session, SessionState.CANCELLED, cause="never_paid", now=now)
-    return cancelled
+            return sessions.move(conn, session, SessionState.CANCELLED, cause="never_paid", now=now)
+    return False
 
 
-def _mark_overdue(conn: Connection[TupleRow], *, waits: Waits, now: datetime) -> int:
-    """Sessions that must have ended long ago free their port and wait for the pile's record alone."""
-    rows = conn.execute(
+def mark_overdue(conn: Connection[TupleRow], waits: Waits, now: datetime) -> bool:
+    """Let one session that must have ended long ago free its port and wait for the pile's record alone."""
+    row = conn.execute(
         """
         SELECT session_id FROM charging_session
-         WHERE state IN ('pending_plug', 'charging', 'stopping')
+         WHERE state IN ('starting', 'pending_plug', 'charging', 'stopping')
            AND coalesce(started_at, paid_at) + limit_s * interval '1 second' + %(grace)s < %(now)s
-         ORDER BY created_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+         ORDER BY created_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
         """,
-        {"grace": waits.settlement, "now": now, "limit": SWEEP_LIMIT},
-    ).fetchall()
-    for (session_id,) in rows:
-        session = sessions.get(conn, session_id)
-        sessions.move(conn, session, SessionState.AWAITING_SETTLEMENT, cause="settlement_overdue", now=now)
-    return len(rows)
+        {"grace": waits.settlement, "now": now},
+    ).fetchone()
+    if row is None:
+        return False
+    session = sessions.get(conn, row[0])
+    return sessions.move(conn, session, SessionState.AWAITING_SETTLEMENT, cause="settlement_overdue", now=now)
+
+
+def settle_by_samples(conn: Connection[TupleRow], waits: Waits, now: datetime) -> bool:
+    """Settle one session by its samples when its pile has not said for days how it ended."""
+    del waits
+    row = conn.execute(
+        """
+        SELECT session_id FROM charging_session
+         WHERE state = 'awaiting_settlement'
+           AND coalesce(started_at, paid_at) + limit_s * interval '1 second' + %(patience)s < %(now)s
+         ORDER BY created_at LIMIT 1
+        """,
+        {"patience": SETTLEMENT_GIVEN_UP_AFTER, "now": now},
+    ).fetchone()
+    if row is None:
+        return False
+    settlements.settle_by_samples(conn, row[0], now=now)
+    return True
+
+
+STEPS: tuple[Step, ...] = (expire_command, mark_silent_pile, cancel_unpaid, mark_overdue, settle_by_samples)
+"""Everything that time makes due; each is repeated while it finds a case."""

@@ -3,20 +3,19 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
 from billing.rating import ChargingPeriod
-from charging.meter import SLOT, SlotReading
+from charging import meter
+from charging.meter import SLOT, SLOT_EPOCH, SlotReading
 from charging.piles import Pile
 from charging.ports import FREE, Port
 from charging.session_states import ON_PORT, SessionState
 from charging.sessions import ChargingSession
-
-_SLOTS_COUNT_FROM = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class WatchedSession:
     def periods(self) -> list[ChargingPeriod]:
         """What was metered so far, by half-hour slot, ready to be rated for a preview."""
         begin = self.session.started_at
-        return [] if begin is None else periods_so_far(self.slots, started_at=begin)
+        return [] if begin is None else meter.periods(self.slots, started_at=begin)
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def watched(conn: Connection[TupleRow], session_ids: Sequence[UUID]) -> dict[UUI
         SELECT session_id, date_bin(%(slot)s, sampled_at, %(epoch)s) AS slot_at, max(energy_dwh), max(elapsed_s)
           FROM meter_sample WHERE session_id = ANY(%(session_ids)s) GROUP BY 1, 2 ORDER BY 1, 2
         """,
-        ids | {"slot": SLOT, "epoch": _SLOTS_COUNT_FROM},
+        ids | {"slot": SLOT, "epoch": SLOT_EPOCH},
     ):
         readings[session_id].append(SlotReading(slot_at, energy_dwh, elapsed_s))
     named = {session_id: (name, phase) for session_id, name, phase in extras}
@@ -172,25 +171,3 @@ def free_ports(conn: Connection[TupleRow], pile_id: str) -> list[int]:
         {"pile_id": pile_id, "free": sorted(FREE), "on_port": sorted(ON_PORT)},
     ).fetchall()
     return [port_no for (port_no,) in rows]
-
-
-def periods_so_far(slots: Sequence[SlotReading], *, started_at: datetime) -> list[ChargingPeriod]:
-    """Cumulative slot readings as periods to rate; each stays within its slot, so that its price is that slot's."""
-    periods: list[ChargingPeriod] = []
-    energy_dwh = elapsed_s = 0
-    for slot in slots:
-        begin = max(slot.slot_at, started_at)
-        room_s = int((slot.slot_at + SLOT - begin).total_seconds())
-        duration_s = max(0, min(slot.elapsed_s - elapsed_s, room_s))
-        added_dwh = max(0, slot.energy_dwh - energy_dwh)
-        if duration_s:
-            periods.append(
-                ChargingPeriod(
-                    started_at=begin,
-                    duration_s=duration_s,
-                    energy_dwh=added_dwh,
-                    power_dw=added_dwh * 3600 // duration_s,
-                )
-            )
-            energy_dwh, elapsed_s = max(energy_dwh, slot.energy_dwh), max(elapsed_s, slot.elapsed_s)
-    return periods

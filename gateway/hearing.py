@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from charging import commands, meter, piles, ports, settlements, starts
+from charging import meter, piles, ports, settlements, starts
+from charging.command_answers import Answer
 from charging.errors import SettlementInconsistent
 from database.pool import Connection
 from gateway.errors import Refusal
@@ -178,20 +179,20 @@ def started(conn: Connection, heard: Heard) -> None:
         pile_id=heard.pile_id,
         session_id=message.session_id,
         command_id=message.command_id,
+        claimed_at=_instant(message.started_at_ms),
         now=heard.frame.received_at,
     )
 
 
-def stop_ack(conn: Connection, heard: Heard) -> None:
+def answer(heard: Heard) -> Answer:
     """The pile stopped the session, or it had ended; either way the settlement follows on its own."""
     message = _of(messages.StopAck, heard)
-    commands.answered(
-        conn,
-        command_id=message.command_id,
-        pile_id=heard.pile_id,
+    return Answer(
+        message.command_id,
+        heard.pile_id,
         done=message.result in (StopResult.STOPPED, StopResult.ALREADY_ENDED),
-        result={"result": message.result.word},
-        now=heard.frame.received_at,
+        result=message.result.word,
+        received_at=heard.frame.received_at,
     )
 
 

@@ -26,6 +26,8 @@ CONNECTIONS = JOBS_AT_ONCE + 2
 QUEUE_CONNECTIONS = 4
 SWEEP_INTERVAL_S = 0.5
 """Real seconds between two sweeps: how late a deadline can be noticed."""
+CASES_AT_ONCE = 200
+"""How many cases of one kind a sweep handles before it looks at the others."""
 SHUTDOWN_S = 10.0
 RECONNECT_S = 2.0
 """Real seconds before the job queue is opened again after the database was lost."""
@@ -74,19 +76,27 @@ async def _work(dsn: str, desk: RailDesk, *, stop: asyncio.Event) -> None:
 
 async def _sweep(pool: Pool, *, clock: Callable[[], datetime], waits: Waits, stop: asyncio.Event) -> None:
     while not stop.is_set():
-        try:
-            swept = await asyncio.to_thread(_sweep_once, pool, clock, waits)
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            log.warning("sweep_failed", error=type(error).__name__)
-        else:
-            if swept.commands_expired or swept.piles_silent:
-                log.info("swept", commands_expired=swept.commands_expired, piles_silent=swept.piles_silent)
+        for step in timers.STEPS:
+            try:
+                cases = await asyncio.to_thread(_repeat, pool, step, clock, waits)
+            except (psycopg.OperationalError, psycopg.InternalError, PoolTimeout) as error:
+                log.warning("sweep_postponed", step=step.__name__, error=type(error).__name__)
+            except Exception:
+                # Outermost line: one case that cannot be handled must not end the worker, and with it refunds.
+                log.exception("sweep_failed", step=step.__name__)
+            else:
+                if cases:
+                    log.info("swept", step=step.__name__, cases=cases)
         await _pause(stop, SWEEP_INTERVAL_S)
 
 
-def _sweep_once(pool: Pool, clock: Callable[[], datetime], waits: Waits) -> timers.Swept:
-    with pool.connection() as conn:
-        return timers.sweep(conn, waits=waits, now=clock())
+def _repeat(pool: Pool, step: timers.Step, clock: Callable[[], datetime], waits: Waits) -> int:
+    """Take a step while it finds a case, each in its own transaction, for at most CASES_AT_ONCE."""
+    for cases in range(CASES_AT_ONCE):
+        with pool.connection() as conn:
+            if not step(conn, waits, clock()):
+                return cases
+    return CASES_AT_ONCE
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

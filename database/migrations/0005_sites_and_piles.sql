@@ -78,11 +78,13 @@ CREATE TABLE pile_key (
     epoch          integer NOT NULL CHECK (epoch > 0),
     wrapped_secret bytea NOT NULL,
     created_at     timestamptz NOT NULL,
+    retired_at     timestamptz,
     down_boot      bigint NOT NULL DEFAULT 0,
     down_seq       bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (pile_id, epoch)
 );
 COMMENT ON TABLE pile_key IS 'Device secrets by epoch, wrapped by the key-encryption key.';
+COMMENT ON COLUMN pile_key.retired_at IS 'From then on nothing under this secret is read: the pile has enrolled anew.';
 COMMENT ON COLUMN pile_key.down_boot IS 'Block of down counters handed out last: a Partial IV is never used twice under a key.';
 
 CREATE TABLE pile_event (

@@ -34,6 +34,7 @@ CREATE UNIQUE INDEX charging_session_occupies ON charging_session (pile_id, port
     WHERE state IN ('paid', 'starting', 'pending_plug', 'charging', 'stopping');
 CREATE INDEX charging_session_open ON charging_session (state, created_at) WHERE state NOT IN ('closed', 'failed', 'cancelled');
 CREATE INDEX charging_session_site ON charging_session (site_id, created_at DESC);
+CREATE INDEX charging_session_pile ON charging_session (pile_id, created_at DESC);
 CREATE INDEX charging_session_recent ON charging_session (created_at DESC);
 
 CREATE TABLE session_transition (
@@ -62,6 +63,7 @@ CREATE TABLE command (
 );
 COMMENT ON TABLE command IS 'What a pile is told to do: one durable row, sent again with the same id until answered or expired.';
 CREATE INDEX command_due ON command (shard, retry_at) WHERE state IN ('pending', 'sent');
+CREATE INDEX command_session ON command (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX command_expiry ON command (expires_at) WHERE state IN ('pending', 'sent');
 
 CREATE TABLE settlement (

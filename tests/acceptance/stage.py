@@ -46,7 +46,7 @@ class Stage:
     fleet: FleetThread
     rider: Phone
 
-    def charge(self, port_no: int, *, depth: float = 0.25) -> UUID:
+    def charge(self, port_no: int, *, depth: float = 0.4) -> UUID:
         """A rider prepays 3 yuan at a socket, where a battery is plugged in already."""
         self.fleet.plug(PILE, port_no, Battery(PACKS[2], depth, seed=port_no))
         session_id, pay_url = self.rider.order(PILE, port_no, PREPAID_FEN)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from billing import payments
 from billing.payments import PaidOutcome
-from charging import commands, piles, sessions, settlements, starts
+from charging import commands, piles, sessions, settlements, starts, timers
 from charging.commands import Command
 from charging.payment_hooks import session_hooks
 from charging.piles import BootReport, shard_of
@@ -81,9 +81,16 @@ class Stand:
             pile_id=PILE,
             session_id=session.session_id,
             command_id=command.command_id,
+            claimed_at=self.now,
             now=self.now,
         )
         return sessions.get(self.conn, session.session_id)
+
+    def sweep(self) -> None:
+        """Take every timed step as often as it finds a case."""
+        for step in timers.STEPS:
+            while step(self.conn, WAITS, self.now):
+                pass
 
     def settlement(
         self,

@@ -167,8 +167,8 @@ def test_three_missed_heartbeats_and_the_grace_mark_a_pile_offline(conn: Connect
     register(conn)
     hear_boot(conn)
     grace = timedelta(seconds=15)
-    assert piles.mark_silent(conn, grace=grace, now=NOW + timedelta(seconds=195)) == []
-    assert piles.mark_silent(conn, grace=grace, now=NOW + timedelta(seconds=196)) == ["P1"]
+    assert piles.mark_silent(conn, grace=grace, now=NOW + timedelta(seconds=195)) is None
+    assert piles.mark_silent(conn, grace=grace, now=NOW + timedelta(seconds=196)) == "P1"
     assert not piles.get(conn, "P1").online
 
 

@@ -3,20 +3,20 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from psycopg_pool import ConnectionPool
 
 from billing import charges, ledger, refunds
-from charging import events, sessions, settlements, starts, timers
+from charging import events, meter, sessions, settlements, starts, timers
 from charging.errors import SettlementInconsistent
 from charging.events import EventKind
+from charging.meter import MeterFrame, PortSample
 from charging.session_states import SessionState
 from charging.settlements import Outcome
-from charging.waits import Waits
 from database.pool import Connection
-from tests.integration.charging.stand import PILE, Stand
+from tests.integration.charging.stand import PILE, WAITS, Stand
 
 
 def kinds(stand: Stand) -> set[EventKind]:
@@ -76,7 +76,14 @@ def test_another_settlement_of_the_same_session_is_told_and_changes_nothing(stan
 def test_a_settlement_that_overtakes_every_other_message_still_charges(stand: Stand) -> None:
     session = stand.paid()
     stand.settle(stand.settlement(session))
-    starts.started(stand.conn, pile_id=PILE, session_id=session.session_id, command_id=uuid4(), now=stand.now)
+    starts.started(
+        stand.conn,
+        pile_id=PILE,
+        session_id=session.session_id,
+        command_id=uuid4(),
+        claimed_at=stand.now,
+        now=stand.now,
+    )
     assert sessions.get(stand.conn, session.session_id).state is SessionState.SETTLED
 
 
@@ -116,10 +123,11 @@ def test_a_session_never_costs_more_than_was_prepaid(stand: Stand) -> None:
 def test_a_settlement_after_everything_went_back_is_kept_and_told(stand: Stand) -> None:
     session = stand.paid()
     stand.due()
-    timers.sweep(stand.conn, waits=Waits(), now=stand.now + Waits().start)
+    stand.now += WAITS.start
+    stand.sweep()
     assert stand.settle(stand.settlement(session)) is Outcome.STORED
     assert stand.count("session_charge") == 0
-    assert EventKind.SETTLEMENT_AFTER_REFUND in kinds(stand)
+    assert EventKind.SETTLEMENT_TOO_LATE in kinds(stand)
 
 
 def test_a_pile_clock_at_1970_is_rated_by_our_clock(stand: Stand) -> None:
@@ -159,3 +167,108 @@ def test_a_session_closes_when_the_rider_has_the_money_back(stand: Stand) -> Non
     sessions.refunded(stand.conn, refund, now=stand.now + timedelta(days=1))
     closed = sessions.get(stand.conn, session.session_id)
     assert (closed.state, closed.closed_at) == (SessionState.CLOSED, stand.now)
+
+
+def test_a_session_whose_pile_never_tells_is_settled_by_its_samples(stand: Stand) -> None:
+    session = stand.charging(amount_fen=300)
+    meter_for(stand, session.session_id, minutes=60, power_dw=1800)
+    stand.now += timedelta(seconds=session.limit_s) + WAITS.settlement + timedelta(minutes=1)
+    stand.sweep()
+    assert sessions.get(stand.conn, session.session_id).state is SessionState.AWAITING_SETTLEMENT
+    stand.now += timers.SETTLEMENT_GIVEN_UP_AFTER
+    stand.sweep()
+    settled = sessions.get(stand.conn, session.session_id)
+    assert (settled.state, settled.energy_dwh) == (SessionState.SETTLED, 1800)
+    assert EventKind.SETTLED_BY_SAMPLES in kinds(stand)
+    assert stand.settle(stand.settlement(session)) is Outcome.STORED
+    assert stand.count("session_charge") == 1
+    assert EventKind.SETTLEMENT_TOO_LATE in kinds(stand)
+    assert ledger.audit(stand.conn).clean
+
+
+def test_a_session_accepted_by_a_pile_that_then_dies_gives_everything_back(stand: Stand) -> None:
+    session = stand.paid(amount_fen=300)
+    [command] = stand.due()
+    starts.accepted(
+        stand.conn,
+        pile_id=PILE,
+        session_id=session.session_id,
+        command_id=command.command_id,
+        plugged=True,
+        now=stand.now,
+    )
+    stand.now += timedelta(seconds=session.limit_s) + WAITS.settlement + timers.SETTLEMENT_GIVEN_UP_AFTER
+    stand.now += timedelta(minutes=1)
+    stand.sweep()
+    [refund] = refunds.of_session(stand.conn, session.session_id)
+    assert refund.amount_fen == 300
+
+
+def test_a_start_told_late_is_still_rated_from_when_power_flowed(stand: Stand) -> None:
+    session = stand.paid(amount_fen=300)
+    began = stand.now + timedelta(minutes=1)
+    stand.now += timedelta(hours=3)
+    starts.started(
+        stand.conn,
+        pile_id=PILE,
+        session_id=session.session_id,
+        command_id=None,
+        claimed_at=began,
+        now=stand.now,
+    )
+    assert sessions.get(stand.conn, session.session_id).started_at == began
+    stand.settle(stand.settlement(session, started_at=began))
+    charge = charges.get(stand.conn, session.session_id)
+    assert charge is not None
+    assert {fee.fee_kind: fee.charged_fen for fee in charge.fees} == {"electricity": 15, "service": 8}
+    assert EventKind.CLOCK_WRONG not in kinds(stand)
+
+
+def test_a_sample_proves_that_power_flows(stand: Stand) -> None:
+    session = stand.paid()
+    meter_for(stand, session.session_id, minutes=2, power_dw=1800)
+    running = sessions.get(stand.conn, session.session_id)
+    assert (running.state, running.started_at) == (SessionState.CHARGING, stand.now)
+
+
+def test_a_settlement_for_another_port_is_not_this_session(stand: Stand) -> None:
+    session = stand.charging(port_no=1)
+    wrong = replace(stand.settlement(session), port_no=2)
+    assert stand.settle(wrong) is Outcome.UNKNOWN_SESSION_KEPT
+
+
+def test_a_session_closed_without_refund_says_when(stand: Stand) -> None:
+    session = stand.charging(amount_fen=100)
+    stand.settle(stand.settlement(session, slots=((1200, 9000), (1800, 9000), (1800, 9000))))
+    assert sessions.get(stand.conn, session.session_id).closed_at is not None
+
+
+def meter_for(stand: Stand, session_id: UUID, *, minutes: int, power_dw: int) -> None:
+    """Store a sample a minute of constant power, from now on."""
+    frames = [
+        MeterFrame(
+            pile_id=PILE,
+            sampled_at=stand.now + timedelta(minutes=minute),
+            received_at=stand.now + timedelta(minutes=minute),
+            samples=[
+                PortSample(
+                    session_id=session_id,
+                    port_no=1,
+                    elapsed_s=minute * 60,
+                    window_s=60,
+                    voltage_dv=2200,
+                    current_ma=900,
+                    power_dw=power_dw,
+                    power_min_dw=power_dw,
+                    power_max_dw=power_dw,
+                    power_mean_dw=power_dw,
+                    power_factor_milli=600,
+                    energy_dwh=power_dw * minute // 60,
+                    temperature_dc=300,
+                    phase=0,
+                )
+            ],
+        )
+        for minute in range(1, minutes + 1)
+    ]
+    meter.write_batch(stand.conn, frames)

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from billing import ledger, refunds
-from charging import commands, ports, sessions, starts, timers
+from charging import commands, ports, sessions, starts
 from charging.commands import Command, CommandKind
 from charging.errors import AmountBuysNothing, AmountRefused, PileUnknown, PortUnavailable, PortUnknown
 from charging.ports import PortReport, PortState
@@ -201,8 +201,7 @@ def test_a_silent_pile_gives_everything_back_and_is_told_to_stop(stand: Stand) -
     session = stand.paid()
     stand.due()
     stand.now += WAITS.start
-    swept = timers.sweep(stand.conn, waits=WAITS, now=stand.now)
-    assert swept.commands_expired == 1
+    stand.sweep()
     assert_all_back(stand, session.session_id, "no_answer")
     [command] = stand.due()
     assert (command.kind, command.session_id) == (CommandKind.STOP, session.session_id)
@@ -216,9 +215,11 @@ def test_started_counts_as_the_answer_when_the_answer_was_lost(stand: Stand) -> 
         pile_id=PILE,
         session_id=session.session_id,
         command_id=command.command_id,
+        claimed_at=stand.now,
         now=stand.now,
     )
-    timers.sweep(stand.conn, waits=WAITS, now=stand.now + WAITS.start)
+    stand.now += WAITS.start
+    stand.sweep()
     assert sessions.get(stand.conn, session.session_id).state is SessionState.CHARGING
 
 
@@ -234,6 +235,34 @@ def test_stopping_twice_sends_one_stop(stand: Stand) -> None:
 
 def test_a_session_that_must_have_ended_waits_for_its_settlement_and_frees_the_port(stand: Stand) -> None:
     session = stand.charging()
-    late = stand.now + timedelta(seconds=session.limit_s) + WAITS.settlement + timedelta(seconds=1)
-    assert timers.sweep(stand.conn, waits=WAITS, now=late).settlements_overdue == 1
+    stand.now += timedelta(seconds=session.limit_s) + WAITS.settlement + timedelta(seconds=1)
+    stand.sweep()
     assert sessions.get(stand.conn, session.session_id).state is SessionState.AWAITING_SETTLEMENT
+
+
+@pytest.mark.parametrize("pile_answers", [True, False])
+def test_a_stop_before_power_flows_never_keeps_the_money(stand: Stand, pile_answers: bool) -> None:
+    session = stand.paid()
+    [command] = stand.due()
+    sessions.stop(stand.conn, session.session_id, cause="user_stop_app", wait=WAITS.stop, now=stand.now)
+    if pile_answers:
+        starts.refused(
+            stand.conn,
+            pile_id=PILE,
+            session_id=session.session_id,
+            command_id=command.command_id,
+            cause="port_busy",
+            now=stand.now,
+        )
+    else:
+        stand.now += WAITS.start
+        stand.sweep()
+    assert_all_back(stand, session.session_id, "port_busy" if pile_answers else "no_answer")
+
+
+def test_starts_under_way_count_against_the_pile_s_power(stand: Stand) -> None:
+    report(stand, PortState.CHARGING, power_dw=52_000, port_no=2)
+    stand.paid(port_no=3)
+    stand.paid(port_no=4)
+    with pytest.raises(PortUnavailable, match="pile_over_power"):
+        stand.order(port_no=5)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing import metered_slices
-from charging import views
+from charging import meter
 from charging.meter import SLOT, SlotReading
 
 MIDNIGHT = datetime(2026, 3, 1, 16, 0, tzinfo=UTC)
@@ -34,7 +34,7 @@ def test_periods_can_always_be_rated_and_hold_no_more_energy_than_was_metered(
     charge: tuple[datetime, list[SlotReading]],
 ) -> None:
     started_at, readings = charge
-    periods = views.periods_so_far(readings, started_at=started_at)
+    periods = meter.periods(readings, started_at=started_at)
     metered_slices.check(periods)
     metered_dwh = readings[-1].energy_dwh if readings else 0
     assert sum(period.energy_dwh for period in periods) <= metered_dwh
@@ -46,7 +46,7 @@ def test_periods_can_always_be_rated_and_hold_no_more_energy_than_was_metered(
 
 @given(energy_dwh=st.integers(0, 100_000), minutes=st.integers(1, 29))
 def test_a_charge_within_one_slot_is_one_period(energy_dwh: int, minutes: int) -> None:
-    [period] = views.periods_so_far(
+    [period] = meter.periods(
         [SlotReading(MIDNIGHT, energy_dwh, minutes * 60)], started_at=MIDNIGHT + timedelta(seconds=30)
     )
     assert (period.energy_dwh, period.duration_s) == (energy_dwh, minutes * 60)
