@@ -23,6 +23,9 @@ SCHEME = "WECHATPAY2-SHA256-RSA2048"
 MAX_SKEW_S = 300
 """How far a signature's timestamp may be from our clock, in seconds."""
 
+MAX_TIMESTAMP_DIGITS = 12
+"""Seconds since 1970 for the next thirty thousand years; longer ones are not even read as numbers."""
+
 API_V3_KEY_BYTES = 32
 _PROBE_PREFIX = "WECHATPAY/SIGNTEST/"
 _AES_NONCE_BYTES = 12
@@ -86,7 +89,7 @@ class ResponseVerifier:
             raise SignatureRefused("unsigned")
         if lowered.get("wechatpay-signature-type", SCHEME) != SCHEME:
             raise SignatureRefused("unknown_algorithm")
-        if not (timestamp.isascii() and timestamp.isdigit()):
+        if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= MAX_TIMESTAMP_DIGITS):
             raise SignatureRefused("malformed_timestamp")
         if abs(now.timestamp() - int(timestamp)) > MAX_SKEW_S:
             raise SignatureRefused("stale")

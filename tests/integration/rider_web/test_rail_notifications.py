@@ -56,6 +56,18 @@ def test_a_forged_signature_is_refused(stand: StreetStand) -> None:
     assert (refused.status_code, refused.json()["code"]) == (400, "FAIL")
 
 
+@pytest.mark.parametrize("digits", [13, 400, 5_000])
+def test_a_timestamp_of_absurd_length_is_refused_before_it_is_read(stand: StreetStand, digits: int) -> None:
+    headers = {
+        "Wechatpay-Timestamp": "9" * digits,
+        "Wechatpay-Nonce": "n",
+        "Wechatpay-Signature": "Zm9yZ2Vk",
+        "Wechatpay-Serial": "PUB_KEY_ID_0",
+    }
+    refused = stand.http.post(ADDRESS, content=b"{}", headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (400, "FAIL")
+
+
 def test_a_huge_body_is_refused_unread(stand: StreetStand) -> None:
     assert stand.http.post(ADDRESS, content=b"x" * 70_000).status_code == 413
 

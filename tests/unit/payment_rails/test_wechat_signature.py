@@ -122,12 +122,17 @@ def test_a_signature_beyond_five_minutes_is_stale(skew_s: int) -> None:
         ("Wechatpay-Timestamp", "", "unsigned"),
         ("Wechatpay-Timestamp", "１５５４２０８４６０", "malformed_timestamp"),
         ("Wechatpay-Timestamp", "-1", "malformed_timestamp"),
+        ("Wechatpay-Timestamp", "9" * 12, "stale"),
+        ("Wechatpay-Timestamp", "9" * 13, "malformed_timestamp"),
+        ("Wechatpay-Timestamp", "9" * 400, "malformed_timestamp"),
+        ("Wechatpay-Timestamp", "9" * 5_000, "malformed_timestamp"),
         ("Wechatpay-Nonce", "", "unsigned"),
         ("Wechatpay-Nonce", "another", "forged"),
         ("Wechatpay-Serial", "", "unknown_serial"),
         ("Wechatpay-Serial", "PUB_KEY_ID_2", "unknown_serial"),
         ("Wechatpay-Signature-Type", "WECHATPAY2-SM2-WITH-SM3", "unknown_algorithm"),
     ],
+    ids=lambda value: str(value)[:24],
 )
 def test_each_header_must_be_right(header: str, value: str, reason: str) -> None:
     headers = dict(signing.signed_headers(KEYS, b"{}")) | {header: value}
