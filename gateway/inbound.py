@@ -32,11 +32,10 @@ HANDLERS: dict[type[Message], Handler] = {
     messages.PortStateChanged: hearing.port_state,
     messages.StartAck: hearing.start_ack,
     messages.Started: hearing.started,
-    messages.StopAck: hearing.stop_ack,
     messages.Settlement: hearing.settlement,
     messages.TimeRequest: hearing.time_request,
 }
-"""What is done with each message; meter frames are not here: the writer stores them together."""
+"""What is done with each message but meter frames and plain answers, which the writer stores together."""
 
 _MAY_SPEAK = frozenset({PileState.PROVISIONED, PileState.ACTIVE})
 _MAY_NOT_SPEAK = {

@@ -29,6 +29,7 @@ from database.pool import Connection
 from gateway import telling
 from gateway.downlink import Downlink
 from gateway.hearing import Reply
+from gateway.kept_connection import KeptConnection
 from protocol.errors import ProtocolError
 
 POLL_S = 1.0
@@ -79,7 +80,7 @@ class Outbox:
     ) -> None:
         """`resend` in the clock's time; `speed` is how many clock seconds pass in a real one."""
         self.health = OutboxHealth()
-        self._pool = pool
+        self._conn = KeptConnection(pool, autocommit=True)
         self._downlink = downlink
         self._shards = shards
         self._clock = clock
@@ -120,6 +121,7 @@ class Outbox:
                     log.exception("outbox_failed")
         finally:
             self._bell.close()
+            self._conn.close()
 
     def ring(self) -> None:
         """Look now: the lanes changed, or the process is to stop."""
@@ -162,7 +164,7 @@ class Outbox:
 
     def _send_commands(self) -> None:
         while shards := self._shards.serving():
-            with self._pool.connection() as conn, conn.transaction():
+            with self._conn.use() as conn:
                 due = commands.claim_due(
                     conn, shards=shards, limit=CLAIM_LIMIT, resend=self._resend, now=self._clock()
                 )

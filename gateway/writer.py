@@ -7,7 +7,7 @@ another reason is stored frame by frame, so that only the frame at fault is put 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Protocol
@@ -17,13 +17,14 @@ from psycopg import InterfaceError, OperationalError
 from psycopg.errors import DeadlockDetected, QueryCanceled, ReadOnlySqlTransaction, SerializationFailure
 from psycopg_pool import ConnectionPool
 
-from charging import meter, piles, rejections
+from charging import command_answers, meter, piles, rejections
 from charging.rejections import Rejection
 from database.pool import Connection
 from gateway import hearing
 from gateway.errors import Refusal
 from gateway.hearing import Heard, Reply
 from gateway.inbound import HANDLERS, Inbound, Reading, Refused, Repeated
+from gateway.kept_connection import KeptConnection
 from gateway.link import Frame, Link
 from gateway.sample_batch import SampleBatch
 from protocol import messages
@@ -36,7 +37,8 @@ MAX_COLLISIONS = 5
 
 _OUTAGES = (OperationalError, InterfaceError, ReadOnlySqlTransaction)
 _COLLISIONS = (DeadlockDetected, SerializationFailure, QueryCanceled)
-_MONEY = (messages.StartAck, messages.Started, messages.StopAck, messages.Settlement)
+_PLAIN_ANSWERS = "/stop_ack"
+_MONEY = (messages.StartAck, messages.Started, messages.Settlement)
 
 log = structlog.get_logger()
 
@@ -78,7 +80,7 @@ class Writer:
         stop: Event,
     ) -> None:
         self.health = WriterHealth()
-        self._pool = pool
+        self._conn = KeptConnection(pool)
         self._batch = batch
         self._inbound = inbound
         self._replies = replies
@@ -86,6 +88,12 @@ class Writer:
 
     def run(self) -> None:
         """Store batches until `stop` is set and the batch is closed and empty."""
+        try:
+            self._serve()
+        finally:
+            self._conn.close()
+
+    def _serve(self) -> None:
         while True:
             frames = self._batch.take(timeout_s=TAKE_TIMEOUT_S)
             if frames:
@@ -140,14 +148,15 @@ class Writer:
 
     def _commit(self, frames: Sequence[Frame]) -> "_Stored":
         stored = _Stored()
-        with self._pool.connection() as conn, conn.transaction():
+        with self._conn.use() as conn, _fewest_round_trips(conn, frames), conn.transaction():
             stored.sort(self._inbound.read(conn, frames))
             order = _in_order_of_locks(stored.heard)
             stored.handle(conn, order.reports)
             if order.meter_frames:
                 meter.write_batch(conn, [hearing.meter_frame(heard) for heard in order.meter_frames])
             stored.handle(conn, order.money)
-            _note_presence(conn, [*order.reports, *order.meter_frames, *order.money])
+            command_answers.take(conn, [hearing.answer(heard) for heard in order.answers])
+            _note_presence(conn, [*order.reports, *order.meter_frames, *order.money, *order.answers])
             stored.handle(conn, order.wills)
             rejections.keep(conn, stored.rejected)
             self._replies.hold(reply.pile_id for reply in stored.replies if reply.opens_boot)
@@ -157,7 +166,7 @@ class Writer:
     def _put_aside(self, frames: Sequence[Frame]) -> "_Stored":
         stored = _Stored()
         stored.sort([Refused(frame, Refusal.HANDLER_ERROR) for frame in frames])
-        with self._pool.connection() as conn, conn.transaction():
+        with self._conn.use() as conn, conn.transaction():
             rejections.keep(conn, stored.rejected)
         stored.acknowledged = list(frames)
         return stored
@@ -238,7 +247,19 @@ class _Order:
     reports: list[Heard] = field(default_factory=list[Heard])
     meter_frames: list[Heard] = field(default_factory=list[Heard])
     money: list[Heard] = field(default_factory=list[Heard])
+    answers: list[Heard] = field(default_factory=list[Heard])
     wills: list[Heard] = field(default_factory=list[Heard])
+
+
+def _fewest_round_trips(conn: Connection, frames: Sequence[Frame]) -> AbstractContextManager[object]:
+    """A pipeline for a batch of plain answers: somebody waits for each, and round trips are most of their way.
+
+    In a pipeline no statement's row count is known before its result is fetched and COPY is refused, so whatever
+    runs handlers or stores meter frames goes without. Errors surface at the next fetch, the last when it ends.
+    """
+    if all(frame.topic.endswith(_PLAIN_ANSWERS) for frame in frames):
+        return conn.pipeline()
+    return nullcontext()
 
 
 def _in_order_of_locks(heard: Sequence[Heard]) -> _Order:
@@ -249,6 +270,8 @@ def _in_order_of_locks(heard: Sequence[Heard]) -> _Order:
             order.meter_frames.append(one)
         elif isinstance(message, messages.Gone):
             order.wills.append(one)
+        elif isinstance(message, messages.StopAck):
+            order.answers.append(one)
         elif isinstance(message, _MONEY):
             order.money.append(one)
         else:

@@ -1,8 +1,8 @@
 """`pileway bench commands`: how long a durable command takes, beside a bare MQTT round trip on the same broker.
 
-The clock of a command starts when business code opens the transaction that asks for it and stops when the one who waits
-hears that the pile's answer is committed. The floor is a QoS 1 message down and one up between bare clients, measured
-in the same run right before, while everything else is connected and idle.
+The clock of a command starts when business code, in the middle of its transaction, asks for the command; it stops when
+the one who waits hears that the pile's answer is committed. The floor is a QoS 1 message down and one up between bare
+clients, measured in the same run right before, while everything else is connected and idle.
 """
 
 import json

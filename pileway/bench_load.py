@@ -210,9 +210,9 @@ def _issue(stage: Stage, numbers: Sequence[int], *, begun_ns: int, gap_ns: int) 
             if (left_ns := due_ns - time.monotonic_ns()) > 0:
                 time.sleep(left_ns / 1e9)
             now = clock.now()
-            asked_ns = time.monotonic_ns()
             with conn.transaction():
                 sessions.lock(conn, target.session_id)
+                asked_ns = time.monotonic_ns()
                 command_id = commands.enqueue(
                     conn,
                     pile_id=target.pile_id,

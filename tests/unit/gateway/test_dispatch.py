@@ -13,9 +13,9 @@ from protocol.topics import Direction
 from protocol.words import StopReason
 
 
-def test_every_message_up_has_a_handler_but_the_meter_frame() -> None:
+def test_every_message_up_has_a_handler_but_those_stored_together() -> None:
     up = {message for message in fields.catalogue() if message.direction is Direction.UP}
-    assert up - set(HANDLERS) == {messages.MeterFrame}
+    assert up - set(HANDLERS) == {messages.MeterFrame, messages.StopAck}
     assert set(HANDLERS) <= up
 
 
