@@ -284,9 +284,9 @@ WORDS: Final[Mapping[type[WireEnum], Mapping[str, str]]] = {
         "DOOR_OPEN": "cabinet door open",
     },
     words.SettlementResult: {
-        "STORED": "kept, and the session charged unless its money had gone back before",
+        "STORED": "kept; the session is charged by it, unless it was closed before",
         "DUPLICATE": "the platform had a record of this session already",
-        "UNKNOWN_SESSION_KEPT": "kept, but no session of this pile has this id",
+        "UNKNOWN_SESSION_KEPT": "kept, but no session of this port has this id",
         "REJECTED": "the record contradicts itself; keep it aside and send it no more",
     },
 }

@@ -1,10 +1,13 @@
 """The written contract says what the code does."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from charging import sessions, settlements, timers
+from charging.waits import Waits
 from device_sim import link, repeats, runner
 from device_sim.configuration import UNSENT_FRAMES_MAX, Thresholds
 from device_sim.nvm import REMEMBERED_COMMANDS, REMEMBERED_SESSIONS
@@ -102,6 +105,13 @@ def _pretty(seconds: float) -> str:
         f"difference under {runner.CLOCK_TOLERANCE_S:.0f} s",
         f"longest `limit_s` | {messages.LONGEST_SESSION_S // 86_400} days",
         f"none longer than {messages.HALF_HOUR_S} s",
+        f"every {_pretty(Waits().resend.total_seconds())} with the same id",
+        f"deadline of `start` | {_pretty(Waits().start.total_seconds())} after the payment",
+        f"deadline of `stop` | {Waits().stop // timedelta(hours=1)} h",
+        f"three missed heartbeats and {_pretty(Waits().silence.total_seconds())}",
+        f"more than {sessions.CLOCK_TOLERANCE // timedelta(minutes=1)} minutes from what",
+        f"more than {settlements.ENERGY_TOLERANCE_DWH // 10} Wh between",
+        f"{timers.SETTLEMENT_GIVEN_UP_AFTER.days} days after its longest possible end",
     ],
 )
 def test_numbers_in_the_prose_are_those_of_the_code(words: str) -> None:
