@@ -88,14 +88,16 @@ def _refund_changed(
         raise RefundUnknown(changed.out_refund_no)
     hooks.lock_session(conn, refund.session_id)
     # Only success is an event that happens once; the other states may come and go.
-    succeeded = changed.state is RailRefundState.SUCCEEDED
-    if succeeded and not _first_time(conn, rail, changed.event_key, "refund_succeeded", now):
-        return Handled.REPEATED
     before = refunds.get(conn, refund.refund_id)
+    if changed.state is RailRefundState.SUCCEEDED:
+        kind = "refund_succeeded" if changed.out_refund_no == before.out_refund_no else "refund_contradicted"
+        if not _first_time(conn, rail, changed.event_key, kind, now):
+            return Handled.REPEATED
     after = refunds.mark_changed(conn, changed, now=now)
     if before.state is not RefundState.SUCCEEDED and after.state is RefundState.SUCCEEDED:
         hooks.on_refunded(conn, after, now)
-    return Handled.FIRST if after.state is not before.state else Handled.REPEATED
+    same = (after.state, after.generation) == (before.state, before.generation)
+    return Handled.REPEATED if same else Handled.FIRST
 
 
 def _first_time(conn: Connection[TupleRow], rail: str, event_key: str, kind: str, now: datetime) -> bool:

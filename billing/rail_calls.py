@@ -142,7 +142,7 @@ def close_payment(desk: RailDesk, payment_id: UUID, *, attempt: int) -> None:
 
 
 def instruct_refund(desk: RailDesk, refund_id: UUID) -> None:
-    """Make one attempt at a refund: the rail hears of it, or is asked how it stands, always by the same number."""
+    """Make one attempt at a refund: the rail hears of it, or is asked how it stands, by the number it has now."""
     with desk.pool.connection() as conn:
         refund = refunds.claim(conn, refund_id)
     if refund is None:
@@ -155,10 +155,10 @@ def instruct_refund(desk: RailDesk, refund_id: UUID) -> None:
                 finished = changed.state is RailRefundState.SUCCEEDED
             case Rejected(kind, code):
                 abnormal = kind is RejectionKind.REFUSED
-                refunds.mark_failed(conn, refund_id=refund_id, error=code, abnormal=abnormal)
+                refunds.mark_failed(conn, refund, error=code, abnormal=abnormal)
                 finished = False
             case Unknown(reason):
-                refunds.mark_failed(conn, refund_id=refund_id, error=reason, abnormal=False)
+                refunds.mark_failed(conn, refund, error=reason, abnormal=False)
                 finished = False
         if not finished:
             after_s = refunds.retry_delay_s(refund.attempts - 1)

@@ -2,11 +2,14 @@
 
 requested -> processing -> succeeded, with `abnormal` where the rail wants a person to look. Only `succeeded`
 is final: every other state is asked about again, with a wait that grows to an hour, for as long as it takes
-and always under the same number. The ledger keeps the money as owed until the rail has paid it.
+and under the same number, as another one could pay twice. Only where the rail itself says that a number is
+closed, and so will never pay, the next generation of the refund gets a new one. The ledger keeps the money as
+owed until the rail has paid it.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -32,10 +35,17 @@ log = structlog.get_logger()
 RETRY_DELAYS_S = (2, 5, 15, 30, 60, 300, 900, 3600)
 """Real seconds from one attempt at a refund to the next; the last one repeats."""
 
+MAX_GENERATION = 5
+"""So many new numbers a refund gets; one that is closed even then waits for a person."""
+
+RENEWAL_WAIT_S = 60
+"""Real seconds before a new number is tried: rails want a minute between two refunds of one payment."""
+
 SWEEP_LIMIT = 500
 """Most refunds one sweep looks at."""
 
 _MAX_ERROR_LENGTH = 200
+_NUMBER = re.compile(r"(?P<refund_id>[0-9a-f]{32})(?:-(?P<generation>[1-9][0-9]?))?")
 
 
 class RefundCause(StrEnum):
@@ -66,6 +76,7 @@ class Refund:
     out_trade_no: str
     paid_fen: int
     idempotency_key: str
+    generation: int
     out_refund_no: str
     cause: RefundCause
     amount_fen: int
@@ -131,7 +142,7 @@ def request(
             "refund_id": refund_id,
             "payment_id": payment_id,
             "key": idempotency_key,
-            "out_refund_no": refund_id.hex,
+            "out_refund_no": _number(refund_id, 0),
             "cause": cause,
             "amount_fen": amount_fen,
             "now": now,
@@ -154,8 +165,8 @@ def get(conn: Connection[TupleRow], refund_id: UUID) -> Refund:
         refund = cursor.execute(
             """
             SELECT r.refund_id, r.payment_id, p.session_id, p.rail, p.out_trade_no, p.amount_fen AS paid_fen,
-                   r.idempotency_key, r.out_refund_no, r.cause, r.amount_fen, r.state, r.attempts,
-                   r.last_error, r.rail_refund_id, r.requested_at, r.retry_at, r.succeeded_at
+                   r.idempotency_key, r.generation, r.out_refund_no, r.cause, r.amount_fen, r.state,
+                   r.attempts, r.last_error, r.rail_refund_id, r.requested_at, r.retry_at, r.succeeded_at
               FROM refund r JOIN payment p USING (payment_id)
              WHERE r.refund_id = %(refund_id)s
             """,
@@ -167,21 +178,8 @@ def get(conn: Connection[TupleRow], refund_id: UUID) -> Refund:
 
 
 def by_number(conn: Connection[TupleRow], out_refund_no: str) -> Refund:
-    """Read a refund by the number it has at its rail; raises RefundUnknown."""
-    with conn.cursor(row_factory=class_row(Refund)) as cursor:
-        refund = cursor.execute(
-            """
-            SELECT r.refund_id, r.payment_id, p.session_id, p.rail, p.out_trade_no, p.amount_fen AS paid_fen,
-                   r.idempotency_key, r.out_refund_no, r.cause, r.amount_fen, r.state, r.attempts,
-                   r.last_error, r.rail_refund_id, r.requested_at, r.retry_at, r.succeeded_at
-              FROM refund r JOIN payment p USING (payment_id)
-             WHERE r.out_refund_no = %(out_refund_no)s
-            """,
-            {"out_refund_no": out_refund_no},
-        ).fetchone()
-    if refund is None:
-        raise RefundUnknown(out_refund_no)
-    return refund
+    """Read a refund by the number it has at its rail, or had before that was closed; raises RefundUnknown."""
+    return get(conn, _refund_id(conn, out_refund_no))
 
 
 def of_session(conn: Connection[TupleRow], session_id: UUID) -> list[Refund]:
@@ -190,8 +188,8 @@ def of_session(conn: Connection[TupleRow], session_id: UUID) -> list[Refund]:
         return cursor.execute(
             """
             SELECT r.refund_id, r.payment_id, p.session_id, p.rail, p.out_trade_no, p.amount_fen AS paid_fen,
-                   r.idempotency_key, r.out_refund_no, r.cause, r.amount_fen, r.state, r.attempts,
-                   r.last_error, r.rail_refund_id, r.requested_at, r.retry_at, r.succeeded_at
+                   r.idempotency_key, r.generation, r.out_refund_no, r.cause, r.amount_fen, r.state,
+                   r.attempts, r.last_error, r.rail_refund_id, r.requested_at, r.retry_at, r.succeeded_at
               FROM refund r JOIN payment p USING (payment_id)
              WHERE p.session_id = %(session_id)s
              ORDER BY r.requested_at, r.refund_id
@@ -231,8 +229,22 @@ def mark_succeeded(
     succeeded_at: datetime,
     now: datetime,
 ) -> Refund:
-    """Book that the rail has paid a refund, once, however often it says so. Raises RefundUnknown."""
+    """Book that the rail has paid a refund, once, however often it says so. Raises RefundUnknown.
+
+    A number that the rail had closed is not believed to have paid after all: its refund goes by another number,
+    so this is for a person, who must ask the rail which of the two it paid.
+    """
     refund = _locked(conn, out_refund_no)
+    if refund.out_refund_no != out_refund_no:
+        log.error(
+            "refund_contradicted",
+            refund_id=str(refund.refund_id),
+            out_refund_no=out_refund_no,
+            rail_refund_id=rail_refund_id,
+            generation=refund.generation,
+            amount_fen=refund.amount_fen,
+        )
+        return refund
     if refund.state is RefundState.SUCCEEDED:
         return refund
     conn.execute(
@@ -263,6 +275,7 @@ def mark_succeeded(
 def mark_changed(conn: Connection[TupleRow], changed: RefundChanged, *, now: datetime) -> Refund:
     """Take over what the rail says of a refund; success is never undone, nor is the rail's own `abnormal`.
 
+    A refund whose number is closed gets its next one, and what is said of the old one later changes nothing.
     Raises RefundUnknown and AmountMismatch.
     """
     refund = _locked(conn, changed.out_refund_no)
@@ -273,14 +286,19 @@ def mark_changed(conn: Connection[TupleRow], changed: RefundChanged, *, now: dat
     if changed.succeeded_at is not None:
         return mark_succeeded(
             conn,
-            out_refund_no=refund.out_refund_no,
+            out_refund_no=changed.out_refund_no,
             rail_refund_id=changed.rail_refund_id,
             succeeded_at=changed.succeeded_at,
             now=now,
         )
+    if refund.out_refund_no != changed.out_refund_no:
+        log.info("refund_news_too_late", refund_id=str(refund.refund_id), rail_state=changed.state)
+        return refund
     if refund.state is RefundState.SUCCEEDED:
         log.error("refund_contradicted", refund_id=str(refund.refund_id), rail_state=changed.state)
         return refund
+    if changed.state is RailRefundState.CLOSED and refund.generation < MAX_GENERATION:
+        return _renew(conn, refund)
     abnormal = changed.state is not RailRefundState.PROCESSING
     # The answer to our call may be read after the notification that overtook it.
     if not abnormal and refund.state is RefundState.ABNORMAL and refund.rail_refund_id is not None:
@@ -302,17 +320,25 @@ def mark_changed(conn: Connection[TupleRow], changed: RefundChanged, *, now: dat
     return get(conn, refund.refund_id)
 
 
-def mark_failed(conn: Connection[TupleRow], *, refund_id: UUID, error: str, abnormal: bool) -> None:
-    """Note why an attempt did not get through; `abnormal` where trying again alone will not help."""
+def mark_failed(conn: Connection[TupleRow], attempted: Refund, *, error: str, abnormal: bool) -> None:
+    """Note why an attempt did not get through; `abnormal` where trying again alone will not help.
+
+    `attempted` is the refund as it was claimed: the failure of a number closed meanwhile is not the new one's.
+    """
     conn.execute(
         """
         UPDATE refund
            SET last_error = %(error)s, state = CASE WHEN %(abnormal)s THEN 'abnormal' ELSE state END
-         WHERE refund_id = %(refund_id)s AND state <> 'succeeded'
+         WHERE refund_id = %(refund_id)s AND generation = %(generation)s AND state <> 'succeeded'
         """,
-        {"refund_id": refund_id, "error": error[:_MAX_ERROR_LENGTH], "abnormal": abnormal},
+        {
+            "refund_id": attempted.refund_id,
+            "generation": attempted.generation,
+            "error": error[:_MAX_ERROR_LENGTH],
+            "abnormal": abnormal,
+        },
     )
-    log.warning("refund_attempt_failed", refund_id=str(refund_id), error=error, abnormal=abnormal)
+    log.warning("refund_attempt_failed", refund_id=str(attempted.refund_id), error=error, abnormal=abnormal)
 
 
 def due(conn: Connection[TupleRow]) -> list[UUID]:
@@ -328,12 +354,56 @@ def due(conn: Connection[TupleRow]) -> list[UUID]:
     return [refund_id for (refund_id,) in rows]
 
 
-def _locked(conn: Connection[TupleRow], out_refund_no: str) -> Refund:
+def _renew(conn: Connection[TupleRow], refund: Refund) -> Refund:
+    generation = refund.generation + 1
     conn.execute(
-        "SELECT 1 FROM refund WHERE out_refund_no = %(out_refund_no)s FOR UPDATE",
-        {"out_refund_no": out_refund_no},
+        """
+        UPDATE refund
+           SET generation = %(generation)s, out_refund_no = %(out_refund_no)s, state = 'requested',
+               rail_refund_id = NULL, last_error = %(closed)s,
+               retry_at = clock_timestamp() + %(wait_s)s * interval '1 second'
+         WHERE refund_id = %(refund_id)s
+        """,
+        {
+            "refund_id": refund.refund_id,
+            "generation": generation,
+            "out_refund_no": _number(refund.refund_id, generation),
+            "closed": RailRefundState.CLOSED,
+            "wait_s": RENEWAL_WAIT_S,
+        },
     )
-    return by_number(conn, out_refund_no)
+    job_queue.defer_instruct_refund(conn, refund.refund_id, after_s=RENEWAL_WAIT_S)
+    log.warning(
+        "refund_renumbered",
+        refund_id=str(refund.refund_id),
+        closed_refund_no=refund.out_refund_no,
+        generation=generation,
+    )
+    return get(conn, refund.refund_id)
+
+
+def _number(refund_id: UUID, generation: int) -> str:
+    return f"{refund_id.hex}-{generation}" if generation else refund_id.hex
+
+
+def _refund_id(conn: Connection[TupleRow], out_refund_no: str) -> UUID:
+    """Whose number this is or was; one of a generation that is not reached yet is nobody's."""
+    match = _NUMBER.fullmatch(out_refund_no)
+    if match is None:
+        raise RefundUnknown(out_refund_no)
+    row = conn.execute(
+        "SELECT refund_id FROM refund WHERE refund_id = %(refund_id)s AND generation >= %(generation)s",
+        {"refund_id": UUID(match["refund_id"]), "generation": int(match["generation"] or 0)},
+    ).fetchone()
+    if row is None:
+        raise RefundUnknown(out_refund_no)
+    return row[0]
+
+
+def _locked(conn: Connection[TupleRow], out_refund_no: str) -> Refund:
+    refund_id = _refund_id(conn, out_refund_no)
+    conn.execute("SELECT 1 FROM refund WHERE refund_id = %(refund_id)s FOR UPDATE", {"refund_id": refund_id})
+    return get(conn, refund_id)
 
 
 def _lock_payment(conn: Connection[TupleRow], payment_id: UUID) -> _RefundablePayment:

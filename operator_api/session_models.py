@@ -65,7 +65,9 @@ class RefundView(BaseModel):
     """Money going back to the rider."""
 
     refund_id: UUID
-    out_refund_no: str = Field(description="Our number for it at the rail; never changes")
+    out_refund_no: str = Field(
+        description="Our number for it at the rail; a new one only after the rail closed it"
+    )
     cause: RefundCause
     amount_fen: int = Field(description="In fen")
     state: RefundState

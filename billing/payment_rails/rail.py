@@ -88,7 +88,7 @@ PaymentStatus = PaymentSucceeded | PaymentPending | PaymentClosed
 
 
 class RailRefundState(StrEnum):
-    """How far a refund is at the rail; only `succeeded` is final."""
+    """How far a refund is at the rail; `succeeded` is final, `closed` is final for the number it had."""
 
     PROCESSING = "processing"
     SUCCEEDED = "succeeded"

@@ -38,7 +38,8 @@ CREATE TABLE refund (
     refund_id       uuid PRIMARY KEY,
     payment_id      uuid NOT NULL REFERENCES payment,
     idempotency_key text NOT NULL UNIQUE CHECK (idempotency_key <> ''),
-    out_refund_no   text NOT NULL UNIQUE CHECK (out_refund_no ~ '^[0-9A-Za-z_-]{6,64}$'),
+    generation      integer NOT NULL DEFAULT 0 CHECK (generation >= 0),
+    out_refund_no   text NOT NULL UNIQUE,
     cause           text NOT NULL CHECK (cause IN ('unused_prepayment', 'start_failed', 'paid_too_late')),
     amount_fen      bigint NOT NULL CHECK (amount_fen > 0),
     state           text NOT NULL CHECK (state IN ('requested', 'processing', 'succeeded', 'abnormal')),
@@ -48,9 +49,13 @@ CREATE TABLE refund (
     requested_at    timestamptz NOT NULL,
     retry_at        timestamptz NOT NULL,
     succeeded_at    timestamptz,
-    CHECK (state <> 'succeeded' OR succeeded_at IS NOT NULL)
+    CHECK (state <> 'succeeded' OR succeeded_at IS NOT NULL),
+    CHECK (out_refund_no = replace(refund_id::text, '-', '')
+                           || CASE generation WHEN 0 THEN '' ELSE '-' || generation END)
 );
-COMMENT ON TABLE refund IS 'Money going back to the rider by the original route; its number never changes, whatever the rail answers.';
+COMMENT ON TABLE refund IS 'Money going back to the rider by the original route.';
+COMMENT ON COLUMN refund.generation IS 'How often the rail has closed the refund, each time making its number useless.';
+COMMENT ON COLUMN refund.out_refund_no IS 'Our number for the refund at the rail; only the rail''s word that it is closed gives it a new one.';
 COMMENT ON COLUMN refund.amount_fen IS 'Refunded amount in fen.';
 COMMENT ON COLUMN refund.retry_at IS 'Nobody asks the rail before this instant, by the database''s clock: the network waits in real seconds.';
 CREATE INDEX refund_payment ON refund (payment_id);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
@@ -243,17 +244,6 @@ def test_an_answer_read_after_the_notification_that_overtook_it_changes_nothing(
     assert _read(till, refund.refund_id).state is RefundState.ABNORMAL
 
 
-def test_a_refund_the_rail_closes_waits_for_a_person_with_its_money_still_owed(till: Till) -> None:
-    payment = till.paid(amount_fen=500)
-    till.sim.put_faults(refund_outcome="CLOSED", refund_delay_s=0)
-    refund = _request(till, payment, 100)
-    rail_calls.instruct_refund(till.desk, refund.refund_id)
-    till.until(lambda: _read(till, refund.refund_id).state is RefundState.ABNORMAL)
-    assert _read(till, refund.refund_id).last_error == "closed"
-    assert till.read(payment).refund_fen == 100
-    assert till.sim.balance()["available_fen"] == 500
-
-
 def test_a_refund_refused_for_good_is_abnormal_and_one_short_of_balance_waits(till: Till) -> None:
     payment = till.paid(amount_fen=500)
     till.sim.http.post("/sim/withdrawals", json={"amount_fen": 450}).raise_for_status()
@@ -286,7 +276,8 @@ def test_success_is_never_undone_and_amounts_must_agree(till: Till) -> None:
     done = RefundChanged(refund.out_refund_no, "503", RailRefundState.SUCCEEDED, 100, at)
     wrong = RefundChanged(refund.out_refund_no, "503", RailRefundState.SUCCEEDED, 99, at)
     undone = RefundChanged(refund.out_refund_no, "503", RailRefundState.ABNORMAL, 100, None)
-    unknown = RefundChanged("nobody-asked", "503", RailRefundState.SUCCEEDED, 100, at)
+    unknown = RefundChanged(uuid4().hex, "503", RailRefundState.SUCCEEDED, 100, at)
+    not_ours = RefundChanged("nobody-asked", "503", RailRefundState.SUCCEEDED, 100, at)
 
     def handle(changed: RefundChanged) -> None:
         with till.pool.connection() as conn:
@@ -294,8 +285,9 @@ def test_success_is_never_undone_and_amounts_must_agree(till: Till) -> None:
 
     with pytest.raises(AmountMismatch):
         handle(wrong)
-    with pytest.raises(RefundUnknown):
-        handle(unknown)
+    for stranger in (unknown, not_ours):
+        with pytest.raises(RefundUnknown):
+            handle(stranger)
     for changed in (done, done, undone):
         handle(changed)
     assert _read(till, refund.refund_id).state is RefundState.SUCCEEDED
