@@ -76,7 +76,7 @@ def migrate(
     ) as conn:
         _lock(conn, lock_timeout_s)
         try:
-            return _migrate(conn, path)
+            return _migrate(conn, dsn, path)
         finally:
             _unlock(conn)
 
@@ -125,10 +125,10 @@ def plan(migrations: tuple[Migration, ...], applied: tuple[AppliedMigration, ...
     return pending
 
 
-def _migrate(conn: Connection, path: Path) -> MigrationReport:
+def _migrate(conn: Connection, dsn: str, path: Path) -> MigrationReport:
     _create_record(conn)
     applied = _read_applied(conn)
-    series = timescale.detect(conn)
+    series = timescale.detect(conn, dsn)
     # A server that lost the extension cannot serve the hypertables it was given.
     if series.version is None and _family(applied, timescale.TIMESCALE):
         raise TimescaleGone(series.words)

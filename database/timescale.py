@@ -5,12 +5,13 @@ same names are plain tables and views, so no query elsewhere knows the differenc
 later is converted by the next migration.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 
 import psycopg
 import structlog
 
-from database.pool import Connection
+from database.pool import APPLICATION_NAME, Connection
 
 PLAIN = "plain"
 TIMESCALE = "timescale"
@@ -40,8 +41,11 @@ class TimeSeries:
         return f"no TimescaleDB ({self.plain_because}): plain tables and views of the same names"
 
 
-def detect(conn: Connection) -> TimeSeries:
-    """Find the extension, creating it when the server has it and lets us; takes a connection in autocommit."""
+def detect(conn: Connection, dsn: str) -> TimeSeries:
+    """Find the extension, creating it when the server has it and lets us; takes a connection in autocommit.
+
+    Raises `psycopg.OperationalError` when `dsn` does not give a second connection to the database of `conn`.
+    """
     row = conn.execute(
         """
         SELECT available.default_version, installed.extversion
@@ -51,14 +55,32 @@ def detect(conn: Connection) -> TimeSeries:
     ).fetchone()
     if row is None:
         return TimeSeries(version=None, plain_because="the server does not have the extension")
-    if row[1] is None:
+    refusal = _create(dsn) if row[1] is None else None
+    if refusal is not None:
+        log.warning("timescaledb_not_created", reason=refusal)
+        return TimeSeries(version=None, plain_because=f"the extension cannot be created: {refusal}")
+    return TimeSeries(version=row[1] or row[0], plain_because=None)
+
+
+def _create(dsn: str) -> str | None:
+    """Create the extension; says why where the server refuses.
+
+    The connection is one to throw away: a server that did not preload the extension's library ends it.
+    """
+    with closing(
+        psycopg.connect(
+            dsn,
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=10,
+            application_name=APPLICATION_NAME,
+        )
+    ) as conn:
         try:
             conn.execute("CREATE EXTENSION timescaledb")
         except psycopg.Error as error:
-            reason = (error.diag.message_primary or str(error)).splitlines()[0]
-            log.warning("timescaledb_not_created", reason=reason)
-            return TimeSeries(version=None, plain_because=f"the extension cannot be created: {reason}")
-    return TimeSeries(version=row[1] or row[0], plain_because=None)
+            return (error.diag.message_primary or str(error)).splitlines()[0]
+    return None
 
 
 def fill_aggregates(conn: Connection) -> None:
