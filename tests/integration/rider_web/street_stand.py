@@ -180,7 +180,10 @@ class StreetStand:
 
     def power_flows(self, session_id: UUID) -> None:
         with self.pool.connection() as conn:
-            starts.started(conn, pile_id=PILE, session_id=session_id, command_id=None, now=self.clock.now())
+            now = self.clock.now()
+            starts.started(
+                conn, pile_id=PILE, session_id=session_id, command_id=None, claimed_at=now, now=now
+            )
 
     def charging(self, *, port_no: int = 1, amount_fen: int = 300) -> UUID:
         """A session that charges."""
