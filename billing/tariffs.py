@@ -23,7 +23,6 @@ __all__ = [
     "canonical_json",
     "current",
     "get",
-    "history",
     "publish",
 ]
 
@@ -113,19 +112,6 @@ def get(conn: Connection[TupleRow], tariff_version_id: int) -> TariffVersion:
     if row is None:
         raise TariffVersionUnknown(tariff_version_id)
     return _version(row)
-
-
-def history(conn: Connection[TupleRow], site_id: str) -> tuple[TariffVersion, ...]:
-    """Every version of a site, the newest first."""
-    with conn.cursor(row_factory=class_row(_VersionRow)) as cursor:
-        cursor.execute(
-            """
-            SELECT tariff_version_id, site_id, version, effective_from, tariffs, tariffs_sha256
-              FROM tariff_version WHERE site_id = %(site_id)s ORDER BY version DESC
-            """,
-            {"site_id": site_id},
-        )
-        return tuple(_version(row) for row in cursor)
 
 
 def canonical_json(tariffs: Mapping[FeeKind, Tariff]) -> str:

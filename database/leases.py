@@ -38,12 +38,3 @@ def release(conn: Connection, lane: int, owner: str) -> bool:
         {"lane": lane, "owner": owner},
     ).fetchone()
     return row is not None
-
-
-def owner_of(conn: Connection, lane: int) -> str | None:
-    """Who holds the lane now, if anybody."""
-    row = conn.execute(
-        "SELECT owner FROM lane_lease WHERE lane = %(lane)s AND expires_at > clock_timestamp()",
-        {"lane": lane},
-    ).fetchone()
-    return None if row is None else str(row[0])
