@@ -8,7 +8,14 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
-from operator_api import access, documents, money_endpoints, session_endpoints, site_endpoints
+from operator_api import (
+    access,
+    documents,
+    money_endpoints,
+    refund_endpoints,
+    session_endpoints,
+    site_endpoints,
+)
 from operator_api.problems import DOCUMENTED
 from operator_api.service import OperatorService
 
@@ -58,7 +65,7 @@ def create_app(
         redoc_url=None,
     )
     service = OperatorService(pool, clock)
-    for endpoints in (site_endpoints, session_endpoints, money_endpoints):
+    for endpoints in (site_endpoints, session_endpoints, money_endpoints, refund_endpoints):
         app.include_router(
             endpoints.create_router(service),
             prefix=PREFIX,
