@@ -13,6 +13,7 @@ from time import monotonic
 
 import structlog
 from psycopg import InterfaceError, OperationalError
+from psycopg.errors import IdleInTransactionSessionTimeout
 from psycopg_pool import ConnectionPool
 
 from database import leases
@@ -102,7 +103,7 @@ class Lanes:
                     self._take(lane)
                 else:
                     self._renew(lane, held)
-            except (OperationalError, InterfaceError) as error:
+            except (OperationalError, InterfaceError, IdleInTransactionSessionTimeout) as error:
                 log.warning("lease_not_renewed", lane=lane, error=type(error).__name__)
             held = self._held.get(lane)
             if held is not None and self._seconds() >= held.lapses_s:
@@ -115,7 +116,7 @@ class Lanes:
             try:
                 with self._connection() as conn:
                     leases.release(conn, lane=lane, owner=self._owner)
-            except (OperationalError, InterfaceError) as error:
+            except (OperationalError, InterfaceError, IdleInTransactionSessionTimeout) as error:
                 log.warning("lease_not_released", lane=lane, error=type(error).__name__)
 
     def _take(self, lane: int) -> None:

@@ -14,7 +14,13 @@ from typing import Protocol
 
 import structlog
 from psycopg import InterfaceError, OperationalError
-from psycopg.errors import DeadlockDetected, QueryCanceled, ReadOnlySqlTransaction, SerializationFailure
+from psycopg.errors import (
+    DeadlockDetected,
+    IdleInTransactionSessionTimeout,
+    QueryCanceled,
+    ReadOnlySqlTransaction,
+    SerializationFailure,
+)
 from psycopg_pool import ConnectionPool
 
 from charging import command_answers, meter, piles, rejections
@@ -35,7 +41,12 @@ OUTAGE_MAX_WAIT_S = 5.0
 MAX_COLLISIONS = 5
 """So many deadlocks or cancelled statements in a row, and the batch counts as faulty."""
 
-_OUTAGES = (OperationalError, InterfaceError, ReadOnlySqlTransaction)
+_OUTAGES = (
+    OperationalError,
+    InterfaceError,
+    ReadOnlySqlTransaction,
+    IdleInTransactionSessionTimeout,
+)
 _COLLISIONS = (DeadlockDetected, SerializationFailure, QueryCanceled)
 _PLAIN_ANSWERS = "/stop_ack"
 _MONEY = (messages.StartAck, messages.Started, messages.Settlement)

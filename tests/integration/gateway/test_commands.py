@@ -101,16 +101,15 @@ def test_a_gateway_that_dies_leaves_its_commands_to_the_next(
 
 
 def test_nothing_but_boot_ack_goes_down_before_the_boot_is_answered(
-    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street"
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until"
 ) -> None:
     gateway = start_gateway()
     pile = connect_pile("YQ-01")
     pile.boots()
     gateway.outbox.hold(["YQ-01"])
     session_id = laid_out.order("YQ-01")
-    pile.pause(1.5)
+    until(lambda: laid_out.command_states()[0][1] > 0)
     assert pile.heard.empty()
-    assert laid_out.command_states()[0][1] > 0
 
     pile.boots()
     assert pile.hears(messages.Start).session_id == session_id
