@@ -83,7 +83,8 @@ STOP_REASONS = MappingProxyType(
         "port_over_temp": mark("Socket too hot; stopped for safety"),
         "ambient_over_temp": mark("Pile too hot; stopped for safety"),
         "smoke": mark("Smoke alarm; stopped for safety"),
-        "fire_suppression": mark("Fire protection released; stopped for safety"),
+        "fire_suppression_own_port": mark("Fire protection released; stopped for safety"),
+        "fire_suppression_other_port": mark("Fire protection released; stopped for safety"),
         "water": mark("Water alarm; stopped for safety"),
         "low_power_timeout": mark("Power stayed very low for too long"),
         "relay_welded": mark("The socket's switch is defective"),
@@ -97,6 +98,7 @@ STOP_REASONS = MappingProxyType(
         "offline_timeout": mark("The pile was without connection for too long"),
         "tariff_missing": mark("No price was set for this place"),
         "door_open": mark("The cabinet door was opened"),
+        "settlement_missing": mark("The pile never told how the charge ended"),
         "unknown": mark("Stopped by the pile"),
     }
 )

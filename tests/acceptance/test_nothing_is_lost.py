@@ -37,7 +37,9 @@ def test_a_part_killed_in_the_middle_of_a_session_costs_nothing(
     session_id = stage.charge(port_no)
     stage.wait_energy(session_id, above_dwh=100)
     stage.kill9(part)
-    assert stage.session(session_id).state is SessionState.CHARGING, "the session ended before the part was back"
+    assert stage.session(session_id).state is SessionState.CHARGING, (
+        "the session ended before the part was back"
+    )
     stage.wait_for(session_id, *ENDED)
     stage.assert_settled_once(session_id)
 
