@@ -32,6 +32,8 @@ def test_the_rails_probe_is_refused(stand: StreetStand) -> None:
     httpx.put(f"{stand.pay_url}/sim/faults", json={"probe_notifications": True}).raise_for_status()
     session_id = stand.order()
     stand.pay(session_id)
+    # The rail hears our answer after the charge is on its way: the second one may still be on the wire.
+    wait_until(lambda: len(stand.notified) >= 2, what="probe and notification")
     assert stand.notified == [400, 204]
     assert stand.state(session_id) is SessionState.STARTING
 
