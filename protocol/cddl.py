@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from protocol import envelope, fields, glossary, words
-from protocol.fields import Choice, Field, Flag, Integer, Kind, Message, Rows, Text, Uuid, WireEnum
+from protocol.fields import Choice, Field, Flag, Integer, Kind, Message, Octets, Rows, Text, Uuid, WireEnum
 from protocol.topics import Direction
 
 ENUMERATIONS: Final[tuple[type[WireEnum], ...]] = tuple(
@@ -99,6 +99,9 @@ def _type(kind: Kind) -> str:
         case Text(max_chars):
             # At most so many characters; CDDL counts the bytes of their UTF-8.
             return f"tstr .size (0..{4 * max_chars})"
+        case Octets(min_bytes, max_bytes):
+            size = f"{min_bytes}" if min_bytes == max_bytes else f"({min_bytes}..{max_bytes})"
+            return f"bstr .size {size}"
         case Rows(row, max_rows, min_rows):
             return f"[{min_rows}*{max_rows} {_type_name(row)}]"
         case Choice():

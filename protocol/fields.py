@@ -82,6 +82,24 @@ class Text(NamedTuple):
     dump = load
 
 
+class Octets(NamedTuple):
+    """A byte string of so many bytes at least and at most."""
+
+    min_bytes: int
+    max_bytes: int
+
+    def load(self, wire: Any, path: str, /) -> bytes:
+        """Check type and length."""
+        if wire.__class__ is not bytes:
+            raise WrongType(path, expected="bytes", found=type(wire).__name__)
+        if not self.min_bytes <= len(wire) <= self.max_bytes:
+            allowed = f"{self.min_bytes}..{self.max_bytes} bytes"
+            raise OutOfRange(path, allowed=allowed, found=f"{len(wire)} bytes")
+        return wire
+
+    dump = load
+
+
 class Rows(NamedTuple):
     """A list of rows, of so many at most."""
 
@@ -318,7 +336,7 @@ def _field(cls: type[Message], spec: "dataclasses.Field[Any]", hint: Any) -> Fie
 
 def _kind(hint: Any, place: str) -> Kind:
     for extra in getattr(hint, "__metadata__", ()):
-        if isinstance(extra, Integer | Text | Rows):
+        if isinstance(extra, Integer | Text | Octets | Rows):
             return extra
     if typing.get_origin(hint) is typing.Annotated:
         hint = typing.get_args(hint)[0]

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from protocol import cddl, codec, fields, frames, glossary, vectors
 from protocol.envelope import Counter, Sealer
-from protocol.fields import Choice, Flag, Integer, Kind, Message, Rows, Text, Uuid, WireEnum
+from protocol.fields import Choice, Flag, Integer, Kind, Message, Octets, Rows, Text, Uuid, WireEnum
 from protocol.messages import Instant
 from protocol.topics import Direction
 
@@ -34,6 +34,8 @@ _UNITS: Final = {
     "_dc": "0.1 °C",
     "_dbm": "dBm",
     "_milli": "1/1000",
+    "_cfen": "0.01 fen",
+    "_bytes": "bytes",
     "_s": "s",
     "_ms": "ms",
 }
@@ -167,7 +169,7 @@ def _type(kind: Kind) -> str:
             return f"[{kind.choices.__name__}](#{kind.choices.__name__.lower()})"
         case Flag():
             return "boolean"
-        case Uuid():
+        case Uuid() | Octets():
             return "bytes"
         case _:
             raise TypeError(f"no words for {kind!r}")
@@ -191,6 +193,8 @@ def _range(kind: Kind) -> str:
             return f"{min_rows}..{max_rows} rows"
         case Uuid():
             return "16"
+        case Octets(min_bytes, max_bytes):
+            return f"{min_bytes}" if min_bytes == max_bytes else f"{min_bytes}..{max_bytes}"
         case _:
             return ""
 

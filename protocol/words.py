@@ -58,6 +58,10 @@ class PortFault(WireEnum):
     OVER_TEMPERATURE = 12
     SMOKE = 13
     WATER = 14
+    FIRE = 15
+    OVER_CURRENT = 16
+    OVER_POWER = 17
+    VOLTAGE = 18
 
 
 class StateCause(WireEnum):
@@ -116,6 +120,7 @@ class StartCause(WireEnum):
     CLOCK_UNKNOWN = 16
     OUT_OF_SERVICE = 17
     SESSION_ENDED = 18
+    NOT_CLEARED = 19
 
 
 class StopResult(WireEnum):
@@ -125,6 +130,23 @@ class StopResult(WireEnum):
     ALREADY_ENDED = 2
     SESSION_MISMATCH = 3
     EXPIRED = 4
+
+
+class ExtendResult(WireEnum):
+    """A pile's answer to ``extend``."""
+
+    EXTENDED = 1
+    SESSION_ENDED = 2
+    SESSION_MISMATCH = 3
+    BELOW_PRESENT = 4
+    EXPIRED = 5
+
+
+class LocalStartResult(WireEnum):
+    """What the platform did with a session begun at the pile."""
+
+    ACCEPTED = 1
+    REFUSED = 2
 
 
 class SessionSource(WireEnum):
@@ -192,3 +214,180 @@ class SettlementResult(WireEnum):
     DUPLICATE = 2
     UNKNOWN_SESSION_KEPT = 3
     REJECTED = 4
+
+
+class AlarmKind(WireEnum):
+    """What is dangerous or broken. The unit of value and limit follows from it."""
+
+    UNKNOWN = 0
+    SMOKE = 1
+    FIRE = 2
+    EXTINGUISHER = 3
+    LEAKAGE = 4
+    PORT_OVER_TEMP = 5
+    AMBIENT_OVER_TEMP = 6
+    TERMINAL_OVER_TEMP = 7
+    PORT_OVER_POWER = 8
+    PILE_OVER_POWER = 9
+    DYNAMIC_OVERLOAD = 10
+    OVER_CURRENT = 11
+    SHORT_CIRCUIT = 12
+    OVER_VOLTAGE = 13
+    UNDER_VOLTAGE = 14
+    POWER_CUT = 15
+    BREAKER_OPEN = 16
+    RELAY_WELDED = 17
+    RELAY_DEAD_OR_FUSE = 18
+    BAD_CONTACT = 19
+    SPRING_STUCK = 20
+    WATER = 21
+    DOOR_OPEN = 22
+    METER_FAULT = 23
+    STORAGE_FAULT = 24
+    CARD_READER_FAULT = 25
+    HALL_SENSOR_FAULT = 26
+    CLOCK_FAULT = 27
+
+
+class AlarmLevel(WireEnum):
+    """How bad it is: worth a look, or bad enough to act on. A higher number replaces a lower one."""
+
+    WARN = 1
+    TRIP = 2
+
+
+class AlarmAction(WireEnum):
+    """What the pile did at once."""
+
+    NONE = 0
+    REFUSES_STARTS = 1
+    PORT_STOPPED = 2
+    PILE_STOPPED = 3
+
+
+class CommandResult(WireEnum):
+    """A pile's answer to a command of service."""
+
+    DONE = 1
+    ACCEPTED = 2
+    REFUSED = 3
+    EXPIRED = 4
+
+
+class CommandCause(WireEnum):
+    """Why a pile refused a command."""
+
+    UNKNOWN = 0
+    UNSUPPORTED = 1
+    NO_SUCH_PORT = 2
+    PORT_BUSY = 3
+    FAULT_PERSISTS = 4
+    RELAY_WELDED = 5
+    RELAY_DEAD = 6
+    WRONG_EPOCH = 7
+    STORAGE_FAULT = 8
+    UPDATE_RUNNING = 9
+    MUTED = 10
+
+
+class ConfigResult(WireEnum):
+    """What a pile did with ``config_set``, or that it was only asked."""
+
+    APPLIED = 1
+    REFUSED = 2
+    REPORTED = 3
+    EXPIRED = 4
+
+
+class ConfigCause(WireEnum):
+    """Why a pile refused a configuration."""
+
+    UNKNOWN = 0
+    UNKNOWN_KEY = 1
+    OUT_OF_RANGE = 2
+    CONTRADICTION = 3
+    STORAGE_FAULT = 4
+
+
+class TariffFee(WireEnum):
+    """What a price is for."""
+
+    UNKNOWN = 0
+    ELECTRICITY = 1
+    SERVICE = 2
+    OCCUPANCY = 3
+
+
+class TariffUnit(WireEnum):
+    """What a price is counted by."""
+
+    UNKNOWN = 0
+    KWH = 1
+    HOUR = 2
+    SESSION = 3
+
+
+class TariffResult(WireEnum):
+    """What a pile did with ``tariff_set``, or that it was only asked."""
+
+    STORED = 1
+    REFUSED = 2
+    REPORTED = 3
+    EXPIRED = 4
+
+
+class TariffCause(WireEnum):
+    """Why a pile refused a tariff."""
+
+    UNKNOWN = 0
+    TOO_MANY_BANDS = 1
+    OVERLAP = 2
+    STORAGE_FAULT = 3
+
+
+class FirmwareStep(WireEnum):
+    """Where an update stands."""
+
+    DOWNLOADING = 1
+    VERIFYING = 2
+    WAITING = 3
+    INSTALLING = 4
+    REBOOTING = 5
+    DONE = 6
+    FAILED = 7
+
+
+class FirmwareError(WireEnum):
+    """Why an update failed; the pile runs what it ran before."""
+
+    UNKNOWN = 0
+    DOWNLOAD = 1
+    SIZE = 2
+    HASH = 3
+    SIGNATURE = 4
+    WRONG_MODEL = 5
+    TOO_OLD = 6
+    CHARGING = 7
+    STORAGE = 8
+    BOOT_FAILED = 9
+    EXPIRED = 10
+    UPDATE_RUNNING = 11
+
+
+class QueryTopic(WireEnum):
+    """What a pile is asked to tell."""
+
+    STATUS = 1
+    CONFIG = 2
+    TARIFF = 3
+    METER = 4
+
+
+class LogLevel(WireEnum):
+    """How grave a line of a pile's log is."""
+
+    UNKNOWN = 0
+    DEBUG = 1
+    INFO = 2
+    WARNING = 3
+    ERROR = 4

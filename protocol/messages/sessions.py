@@ -1,20 +1,27 @@
-"""The message catalogue: every message of the protocol, each one declaration.
+"""A port and its session: states, samples, start to settlement, and what begins at the pile itself."""
 
-Fields carry their unit last: ``_dw`` 0.1 W, ``_dwh`` 0.1 Wh, ``_dv`` 0.1 V, ``_ma`` mA, ``_dc`` 0.1 °C,
-``_milli`` thousandths, ``_s`` seconds, ``_ms`` epoch milliseconds by the pile's clock when it is an
-instant. Counters (boot, seq) are in the envelope, not in the body. Keys are for ever; a new field is
-optional and gets a new key.
-"""
-
-from dataclasses import dataclass
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, NamedTuple
 from uuid import UUID
 
 from protocol.fields import Integer, Key, Message, Rows, Text, down, up
-from protocol.topics import Direction
+from protocol.messages.ranges import (
+    HALF_HOUR_S,
+    LONGEST_SESSION_S,
+    Count,
+    Current,
+    Energy,
+    Instant,
+    PortNo,
+    Power,
+    Seconds,
+    Temperature,
+    Version,
+    Voltage,
+)
 from protocol.words import (
-    BootReason,
     ClockState,
+    ExtendResult,
+    LocalStartResult,
     Phase,
     PortFault,
     PortState,
@@ -26,93 +33,6 @@ from protocol.words import (
     StopReason,
     StopResult,
 )
-
-PROTOCOL_VERSION: Final = 1
-HALF_HOUR_S: Final = 1800
-TIER_WIDTH_W: Final = 20
-LONGEST_SESSION_S: Final = 7 * 86_400
-
-Instant = Annotated[int, Integer(0, 1 << 43)]
-Seconds = Annotated[int, Integer(0, 10_000_000)]
-Count = Annotated[int, Integer(0, (1 << 32) - 1)]
-Version = Annotated[int, Integer(0, (1 << 53) - 1)]
-PortNo = Annotated[int, Integer(1, 20)]
-Power = Annotated[int, Integer(0, 1_000_000)]
-Energy = Annotated[int, Integer(0, 1 << 40)]
-Voltage = Annotated[int, Integer(0, 5_000)]
-Current = Annotated[int, Integer(0, 1_000_000)]
-Temperature = Annotated[int, Integer(-1_000, 3_000)]
-Signal = Annotated[int, Integer(-200, 0)]
-
-
-@up("boot")
-class Boot(Message):
-    """The pile has started; repeated with back-off until ``boot_ack``. ``connection`` as in ``gone``."""
-
-    at_ms: Annotated[Instant, Key(1)]
-    connection: Annotated[Count, Key(2)]
-    reason: Annotated[BootReason, Key(3)]
-    model: Annotated[str, Key(4), Text(64)]
-    hardware: Annotated[str, Key(5), Text(32)]
-    firmware: Annotated[str, Key(6), Text(32)]
-    protocol: Annotated[int, Key(7), Integer(1, 255)]
-    port_count: Annotated[int, Key(8), Integer(2, 20)]
-    signal_dbm: Annotated[Signal, Key(9)]
-    unsent: Annotated[Count, Key(10)]
-    clock: Annotated[ClockState, Key(11)]
-    config_version: Annotated[Version, Key(12)] = 0
-    tariff_version: Annotated[Version, Key(13)] = 0
-    imei: Annotated[str | None, Key(14), Text(20)] = None
-    iccid: Annotated[str | None, Key(15), Text(24)] = None
-
-
-@down("boot_ack")
-class BootAck(Message):
-    """The platform knows the pile has started; nothing else is sent down before it.
-
-    ``reconnect_jitter_s`` is the widest random wait before reconnecting after the broker was lost.
-    """
-
-    time_ms: Annotated[Instant, Key(1)]
-    heartbeat_s: Annotated[int, Key(2), Integer(1, 86_400)]
-    sample_s: Annotated[int, Key(3), Integer(1, 3_600)]
-    reconnect_jitter_s: Annotated[int, Key(4), Integer(0, 120)]
-    config_version: Annotated[Version, Key(5)] = 0
-    tariff_version: Annotated[Version, Key(6)] = 0
-
-
-class PortReport(NamedTuple):
-    """One port's state in a heartbeat."""
-
-    port: PortNo
-    state: PortState
-    power_dw: Power
-
-
-@up("heartbeat")
-class Heartbeat(Message):
-    """The pile lives; also the first message of each connection. ``energy_wh`` only grows."""
-
-    sampled_at_ms: Annotated[Instant, Key(1)]
-    connection: Annotated[Count, Key(2)]
-    signal_dbm: Annotated[Signal, Key(3)]
-    board_temperature_dc: Annotated[Temperature, Key(4)]
-    mains_dv: Annotated[Voltage, Key(5)]
-    power_dw: Annotated[Power, Key(6)]
-    energy_wh: Annotated[Energy, Key(7)]
-    leakage_ma: Annotated[int, Key(8), Integer(0, 100_000)]
-    unsent: Annotated[Count, Key(9)]
-    ports: Annotated[tuple[PortReport, ...], Key(10), Rows(PortReport, 20)]
-
-
-@up("gone")
-class Gone(Message):
-    """The last will. ``connection`` grows with each connection of a boot; ``boot`` and ``heartbeat`` tell it.
-
-    A ``gone`` counts only while (its boot, connection) is the newest the platform has heard of.
-    """
-
-    connection: Annotated[Count, Key(1)]
 
 
 @up("port_state")
@@ -280,23 +200,49 @@ class SettlementAck(Message):
     result: Annotated[SettlementResult, Key(2)]
 
 
-@up("time_request")
-class TimeRequest(Message):
-    """The pile asks for the time, at boot and every 12 h, and tells its own."""
+@down("extend")
+class Extend(Message):
+    """Give a running session more room; the limits replace those of ``start`` and are never below them."""
 
-    at_ms: Annotated[Instant, Key(1)]
-
-
-@down("time")
-class Time(Message):
-    """The platform's clock."""
-
-    time_ms: Annotated[Instant, Key(1)]
+    command_id: Annotated[UUID, Key(1)]
+    session_id: Annotated[UUID, Key(2)]
+    port: Annotated[PortNo, Key(3)]
+    limit_s: Annotated[int, Key(4), Integer(1, LONGEST_SESSION_S)]
+    limit_dwh: Annotated[int, Key(5), Integer(1, 1 << 40)]
+    expires_at_ms: Annotated[Instant, Key(6)]
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownMessage:
-    """A well-formed message of a type this version does not know: to be counted, never an error."""
+@up("extend_ack")
+class ExtendAck(Message):
+    """The answer to ``extend``, with the limits that hold from now on; 0 where there is no such session."""
 
-    direction: Direction
-    message: str
+    command_id: Annotated[UUID, Key(1)]
+    session_id: Annotated[UUID, Key(2)]
+    port: Annotated[PortNo, Key(3)]
+    result: Annotated[ExtendResult, Key(4)]
+    at_ms: Annotated[Instant, Key(5)]
+    limit_s: Annotated[int, Key(6), Integer(0, LONGEST_SESSION_S)] = 0
+    limit_dwh: Annotated[int, Key(7), Integer(0, 1 << 40)] = 0
+
+
+@up("local_start")
+class LocalStart(Message):
+    """A session begun at the pile itself; repeated like a settlement until ``local_start_ack``."""
+
+    session_id: Annotated[UUID, Key(1)]
+    source: Annotated[SessionSource, Key(2)]
+    port: Annotated[PortNo, Key(3)]
+    at_ms: Annotated[Instant, Key(4)]
+    register_dwh: Annotated[Energy, Key(5)]
+    limit_s: Annotated[int, Key(6), Integer(1, LONGEST_SESSION_S)]
+    limit_dwh: Annotated[int, Key(7), Integer(1, 1 << 40)]
+    clock: Annotated[ClockState, Key(8)]
+    credential: Annotated[str | None, Key(9), Text(64)] = None
+
+
+@down("local_start_ack")
+class LocalStartAck(Message):
+    """The platform has committed the session or refused it; a refused one that still runs ends."""
+
+    session_id: Annotated[UUID, Key(1)]
+    result: Annotated[LocalStartResult, Key(2)]
