@@ -26,7 +26,7 @@ class Setting(NamedTuple):
 SETTINGS: Final[Mapping[str, Setting]] = {
     "full_w": Setting("W", 1, 250, 30, "a battery that draws less for `full_s` is full"),
     "full_s": Setting("s", 10, 7_200, 600, "see `full_w`"),
-    "float_s": Setting("s", 0, 14_400, 3_600, "stays on so long once full, where `start` came without a wish (local starts)"),
+    "float_s": Setting("s", 0, 14_400, 3_600, "a local start stays on so long once full"),
     "start_w": Setting("W", 1, 100, 5, "the first power that counts as a load"),
     "unplug_w": Setting("W", 0, 50, 2, "less than this for `unplug_s` with the plug sensed out is unplugged"),
     "unplug_s": Setting("s", 1, 600, 10, "see `unplug_w`"),
@@ -47,9 +47,15 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "volt_min_dv": Setting("0.1 V", 1_000, 2_200, 1_700, "mains lower than this for 10 s ends sessions"),
     "volt_max_dv": Setting("0.1 V", 2_200, 3_000, 2_700, "mains higher than this for 10 s ends sessions"),
     "max_session_s": Setting("s", 600, 86_400, 43_200, "the pile's own longest session"),
-    "offline_s": Setting("s", 0, 86_400, 0, "without the platform for so long, `offline_policy` holds; 0: never"),
-    "offline_policy": Setting("choice", 0, 1, 0, "0 sessions go on to their limits, 1 they end as `offline_timeout`"),
-    "resume_after_power": Setting("flag", 0, 1, 0, "whether sessions go on when power returns within `resume_s`, the plug still in"),
+    "offline_s": Setting(
+        "s", 0, 86_400, 0, "without the platform for so long, `offline_policy` holds; 0: never"
+    ),
+    "offline_policy": Setting(
+        "choice", 0, 1, 0, "0 sessions go on to their limits, 1 they end as `offline_timeout`"
+    ),
+    "resume_after_power": Setting(
+        "flag", 0, 1, 0, "go on if power returns within `resume_s`, the plug still in"
+    ),
     "resume_s": Setting("s", 0, 7_200, 1_800, "see `resume_after_power`"),
     "card_mode": Setting("choice", 0, 1, 0, "local start by card: 0 refused, 1 allowed while offline"),
     "code_mode": Setting("choice", 0, 1, 1, "local start by code: 0 refused, 1 allowed"),

@@ -118,7 +118,7 @@ class RelayUp(Message):
     """A host hands on a frame of a pile behind it, as that pile sealed it for its own topic."""
 
     child: Annotated[str, Key(1), Text(64)]
-    message: Annotated[str, Key(2), Text(32)]
+    name: Annotated[str, Key(2), Text(32)]
     frame: Annotated[bytes, Key(3), Octets(1, RELAYED_BYTES)]
 
 
@@ -127,5 +127,5 @@ class RelayDown(Message):
     """A frame for a pile behind this host, sealed for that pile's own topic."""
 
     child: Annotated[str, Key(1), Text(64)]
-    message: Annotated[str, Key(2), Text(32)]
+    name: Annotated[str, Key(2), Text(32)]
     frame: Annotated[bytes, Key(3), Octets(1, RELAYED_BYTES)]
