@@ -18,10 +18,27 @@ from charging.errors import PileUnknown
 
 
 class CommandKind(StrEnum):
-    """What a pile can be told; the body's fields are those of the protocol's message."""
+    """What a pile can be told: the protocol's messages that carry a command id, by name.
+
+    A body holds the message's fields by name as plain JSON: enumerations as words, bytes as hex, rows as lists of
+    lists. The ids of command and session and the deadline are the row's own and not in it.
+    """
 
     START = "start"
     STOP = "stop"
+    EXTEND = "extend"
+    CONFIG_SET = "config_set"
+    TARIFF_SET = "tariff_set"
+    FIRMWARE = "firmware"
+    QUERY = "query"
+    LOG = "log"
+    REBOOT = "reboot"
+    LOCATE = "locate"
+    VOICE = "voice"
+    RELAY_TEST = "relay_test"
+    PORT_SET = "port_set"
+    FAULT_CLEAR = "fault_clear"
+    KEY_ROTATE = "key_rotate"
 
 
 class CommandState(StrEnum):
