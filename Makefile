@@ -7,7 +7,7 @@ ARGS ?=
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q
-CODE := $(wildcard pileway protocol gateway charging billing operator_api rider_web device_sim payment_sim database tests)
+CODE := $(wildcard pileway protocol gateway charging billing operator_api rider_web device_sim payment_sim database conformance tests)
 # One file stays on one worker, so that what it starts for itself is started once.
 PARALLEL := -n 2 --dist loadfile
 

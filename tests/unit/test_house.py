@@ -19,6 +19,7 @@ PACKAGES = (
     "device_sim",
     "payment_sim",
     "database",
+    "conformance",
 )
 # They keep files of their own and never reach the platform's database.
 SIMULATORS = ("device_sim", "payment_sim")
