@@ -13,7 +13,7 @@ import cbor2
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from protocol import cddl, codec, fields, frames, glossary, vectors
+from protocol import cddl, codec, config_keys, examples, fields, frames, glossary, vectors
 from protocol.envelope import Counter, Sealer
 from protocol.fields import Choice, Flag, Integer, Kind, Message, Octets, Rows, Text, Uuid, WireEnum
 from protocol.messages import Instant
@@ -81,6 +81,15 @@ def _vocabularies() -> str:
     return "\n".join(_vocabulary(choices) for choices in cddl.ENUMERATIONS)
 
 
+def _settings() -> str:
+    head = ["| setting | unit | range | default | meaning |", "|---|---|---|---|---|"]
+    rows = [
+        f"| `{key}` | {setting.unit} | {setting.low}..{setting.high} | {setting.default} | {setting.meaning} |"
+        for key, setting in config_keys.SETTINGS.items()
+    ]
+    return "\n".join([*head, *rows]) + "\n"
+
+
 def _message(cls: type[Message]) -> str:
     rows = [
         f"| {field.key} | `{field.name}` | {_type(field.kind)} | {_unit(field.name, field.kind)} | "
@@ -114,7 +123,7 @@ def _vocabulary(choices: type[WireEnum]) -> str:
 
 def _example() -> str:
     """One frame of the vectors, each step of its making in hex."""
-    message = next(message for message in vectors.EXAMPLES if message.message == "gone")
+    message = next(message for message in examples.EXAMPLES if message.message == "gone")
     counter = Counter(boot=3, seq=4)
     sealer = Sealer(vectors.SECRET, epoch=vectors.EPOCH, direction=message.direction)
     frame = frames.seal(message, sealer=sealer, pile_id=vectors.PILE_ID, counter=counter)
@@ -219,6 +228,7 @@ _BLOCKS: Final = {
     "index": _index,
     "messages": _messages,
     "vocabularies": _vocabularies,
+    "settings": _settings,
     "example": _example,
 }
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from protocol import fields
-from protocol.fields import Integer, Message, Rows, Text, WireEnum
+from protocol.fields import Integer, Message, Octets, Rows, Text, WireEnum
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +39,8 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
             return _optional(hint, st.integers(extra.low, extra.high))
         if isinstance(extra, Text):
             return _optional(hint, st.text(max_size=extra.max_chars))
+        if isinstance(extra, Octets):
+            return st.binary(min_size=extra.min_bytes, max_size=extra.max_bytes)
         if isinstance(extra, Rows):
             row_hints = typing.get_type_hints(extra.row, include_extras=True)
             row = st.builds(extra.row, **{name: _values(row_hints[name]) for name in extra.row._fields})

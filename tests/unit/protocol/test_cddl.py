@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import cddl, codec, fields, reference, vectors
+from protocol import cddl, codec, examples, fields, reference, vectors
 from protocol.errors import ProtocolError
-from protocol.fields import Choice, Integer, Kind, Message, Rows, Text
+from protocol.fields import Choice, Integer, Kind, Message, Octets, Rows, Text
 from protocol.topics import Direction
 
 # cddl-verifier carries no types.
 VALIDATOR: Any = importlib.import_module("cddl_verifier").Validator(reference.CDDL.read_text())
-EXAMPLES = {message.message: message for message in vectors.EXAMPLES}
+EXAMPLES = {f"{message.direction}-{message.message}": message for message in examples.EXAMPLES}
 
 
 def valid(rule: str, encoded: bytes) -> bool:
@@ -37,7 +37,9 @@ def test_any_message_is_valid(
     assert valid(rule_of(message), codec.encode(message))
 
 
-@pytest.mark.parametrize("vector", vectors.build()["vectors"], ids=lambda vector: vector["message"])
+@pytest.mark.parametrize(
+    "vector", vectors.build()["vectors"], ids=lambda vector: f"{vector['direction']}-{vector['message']}"
+)
 def test_every_vector_is_valid(vector: dict[str, Any]) -> None:
     frame = bytes.fromhex(vector["frame_hex"])
     assert valid("frame", frame)
@@ -63,6 +65,8 @@ def at_the_bounds(kind: Kind, value: Any) -> Iterator[Any]:
             yield from (low - 1, low, high, high + 1)
         case Text(max_chars):
             yield from ("x" * max_chars, "x" * (4 * max_chars + 1))
+        case Octets(min_bytes, max_bytes):
+            yield from (bytes(length) for length in (min_bytes - 1, min_bytes, max_bytes, max_bytes + 1))
         case Rows():
             yield from rows_at_the_bounds(kind, value[0])
         case Choice():

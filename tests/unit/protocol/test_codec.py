@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import codec, fields, vectors
+from protocol import codec, examples, fields, vectors
 from protocol.errors import Malformed, MissingField, OutOfRange, Oversized, ProtocolError, WrongType
 from protocol.fields import Message, message_schema
 from protocol.messages import Gone, Heartbeat, MeterFrame, PortSample, Stop, UnknownMessage
@@ -19,7 +19,7 @@ from protocol.words import ClockState, Phase, StopReason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-EXAMPLES = {message.message: message for message in vectors.EXAMPLES}
+EXAMPLES = {f"{message.direction}-{message.message}": message for message in examples.EXAMPLES}
 NAMES = st.sampled_from([(cls.direction, cls.message) for cls in fields.catalogue()])
 
 
@@ -112,36 +112,38 @@ def changed(message: Message, change: dict[int, Any]) -> bytes:
 
 def test_a_missing_field_is_named() -> None:
     with pytest.raises(MissingField, match=r"^mains_dv: missing$"):
-        codec.decode(Direction.UP, "heartbeat", changed(EXAMPLES["heartbeat"], {6: None, 5: None, 7: None}))
+        codec.decode(
+            Direction.UP, "heartbeat", changed(EXAMPLES["up-heartbeat"], {6: None, 5: None, 7: None})
+        )
 
 
 @pytest.mark.parametrize("wrong", [1.0, True, "1", b"1", [1]])
 def test_a_wrong_type_is_named(wrong: object) -> None:
     with pytest.raises(WrongType, match=r"^signal_dbm: expected integer"):
-        codec.decode(Direction.UP, "heartbeat", changed(EXAMPLES["heartbeat"], {3: wrong}))
+        codec.decode(Direction.UP, "heartbeat", changed(EXAMPLES["up-heartbeat"], {3: wrong}))
 
 
 def test_a_value_out_of_range_is_named_with_its_range() -> None:
     with pytest.raises(OutOfRange, match=r"^port: 21 is not in 1\.\.20$"):
-        codec.decode(Direction.DOWN, "stop", changed(EXAMPLES["stop"], {3: 21}))
+        codec.decode(Direction.DOWN, "stop", changed(EXAMPLES["down-stop"], {3: 21}))
 
 
 def test_a_wrong_sample_is_named_with_its_row() -> None:
-    row = cbor2.loads(codec.encode(EXAMPLES["meter"]))[2][0]
+    row = cbor2.loads(codec.encode(EXAMPLES["up-meter"]))[2][0]
     for index, value, found in ((4, -1, "voltage_dv"), (1, b"short", "session_id"), (13, 9, "phase")):
         rows = [row, [*row[:index], value, *row[index + 1 :]]]
         with pytest.raises(OutOfRange, match=rf"^samples\[1\]\.{found}: "):
-            codec.decode(Direction.UP, "meter", changed(EXAMPLES["meter"], {2: rows}))
+            codec.decode(Direction.UP, "meter", changed(EXAMPLES["up-meter"], {2: rows}))
     with pytest.raises(MissingField, match=r"^samples\[0\]\.phase: missing$"):
-        codec.decode(Direction.UP, "meter", changed(EXAMPLES["meter"], {2: [row[:13]]}))
+        codec.decode(Direction.UP, "meter", changed(EXAMPLES["up-meter"], {2: [row[:13]]}))
     with pytest.raises(OutOfRange, match="21 rows"):
-        codec.decode(Direction.UP, "meter", changed(EXAMPLES["meter"], {2: [row] * 21}))
+        codec.decode(Direction.UP, "meter", changed(EXAMPLES["up-meter"], {2: [row] * 21}))
 
 
 def test_unknown_keys_and_surplus_elements_are_ignored() -> None:
-    row = cbor2.loads(codec.encode(EXAMPLES["meter"]))[2][0]
-    body = changed(EXAMPLES["meter"], {2: [[*row, "new"]], 99: {"deep": [1.5]}})
-    assert codec.decode(Direction.UP, "meter", body) == EXAMPLES["meter"]
+    row = cbor2.loads(codec.encode(EXAMPLES["up-meter"]))[2][0]
+    body = changed(EXAMPLES["up-meter"], {2: [[*row, "new"]], 99: {"deep": [1.5]}})
+    assert codec.decode(Direction.UP, "meter", body) == EXAMPLES["up-meter"]
 
 
 def test_an_unknown_message_is_no_error() -> None:
@@ -150,7 +152,7 @@ def test_an_unknown_message_is_no_error() -> None:
 
 
 def test_an_unknown_reason_is_kept_as_unknown_where_the_vocabulary_grows() -> None:
-    stop = codec.decode(Direction.DOWN, "stop", changed(EXAMPLES["stop"], {4: 4_000}))
+    stop = codec.decode(Direction.DOWN, "stop", changed(EXAMPLES["down-stop"], {4: 4_000}))
     assert isinstance(stop, Stop)
     assert stop.reason is StopReason.UNKNOWN
     assert stop.reason.word == "unknown"
@@ -172,7 +174,7 @@ def test_what_may_not_be_read_may_not_be_written() -> None:
 def test_every_message_has_a_schema_and_an_example() -> None:
     for cls in fields.catalogue():
         assert message_schema(cls.direction, cls.message) is not None
-        assert cls.message in EXAMPLES
+        assert f"{cls.direction}-{cls.message}" in EXAMPLES
     assert Heartbeat.message == "heartbeat"
 
 
