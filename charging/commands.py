@@ -1,6 +1,8 @@
 """Commands to piles: durable rows, sent again with the same id until answered or expired.
 
-A command is created in the business transaction that wants it; the commit wakes the gateway by NOTIFY.
+A command is created in the business transaction that wants it; the commit wakes the gateway by NOTIFY. Its end,
+answered or given up, is told on channel `command_outcome` for whoever waits. What a pile answers after that is kept
+with the command and changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -155,27 +157,67 @@ def answered(
     now: datetime,
 ) -> Command | None:
     """Record a pile's answer. None when the command is not this pile's, or was answered or expired before."""
+    facts = {
+        "command_id": command_id,
+        "pile_id": pile_id,
+        "state": CommandState.DONE if done else CommandState.REFUSED,
+        "result": Jsonb(dict(result)),
+        "now": now,
+    }
     with conn.cursor(row_factory=class_row(Command)) as cursor:
-        return cursor.execute(
+        command = cursor.execute(
             """
             UPDATE command SET state = %(state)s, answered_at = %(now)s, result = %(result)s
              WHERE command_id = %(command_id)s AND pile_id = %(pile_id)s AND state IN ('pending', 'sent')
             RETURNING command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count
             """,
-            {
-                "command_id": command_id,
-                "pile_id": pile_id,
-                "state": CommandState.DONE if done else CommandState.REFUSED,
-                "result": Jsonb(dict(result)),
-                "now": now,
-            },
+            facts,
         ).fetchone()
+    if command is None:
+        conn.execute(
+            """
+            UPDATE command SET late_result = %(result)s, late_at = %(now)s
+             WHERE command_id = %(command_id)s AND pile_id = %(pile_id)s AND state = 'expired' AND late_at IS NULL
+            """,
+            facts,
+        )
+    else:
+        _tell(conn, [command])
+    return command
+
+
+def is_live(conn: Connection[TupleRow], *, pile_id: str, kind: CommandKind) -> bool:
+    """Whether a pile has a command of this kind that is neither answered nor given up."""
+    return (
+        conn.execute(
+            """
+            SELECT command_id FROM command
+             WHERE pile_id = %(pile_id)s AND kind = %(kind)s AND state IN ('pending', 'sent') LIMIT 1
+            """,
+            {"pile_id": pile_id, "kind": kind},
+        ).fetchone()
+        is not None
+    )
+
+
+def supersede(conn: Connection[TupleRow], *, pile_id: str, kind: CommandKind) -> None:
+    """Give up a pile's live commands of a kind because a newer one says it better."""
+    with conn.cursor(row_factory=class_row(Command)) as cursor:
+        given_up = cursor.execute(
+            """
+            UPDATE command SET state = 'expired', result = '{"cause": "superseded"}'
+             WHERE pile_id = %(pile_id)s AND kind = %(kind)s AND state IN ('pending', 'sent')
+            RETURNING command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count
+            """,
+            {"pile_id": pile_id, "kind": kind},
+        ).fetchall()
+    _tell(conn, given_up)
 
 
 def expire(conn: Connection[TupleRow], *, limit: int, now: datetime) -> list[Command]:
     """Give up the commands whose deadline has passed, at most `limit` of them, and return them."""
     with conn.cursor(row_factory=class_row(Command)) as cursor:
-        return cursor.execute(
+        given_up = cursor.execute(
             """
             WITH late AS (
                 SELECT command_id FROM command
@@ -187,3 +229,12 @@ def expire(conn: Connection[TupleRow], *, limit: int, now: datetime) -> list[Com
             """,
             {"now": now, "limit": limit},
         ).fetchall()
+    _tell(conn, given_up)
+    return given_up
+
+
+def _tell(conn: Connection[TupleRow], ended: Sequence[Command]) -> None:
+    for command in ended:
+        conn.execute(
+            "SELECT pg_notify('command_outcome', %(command_id)s)", {"command_id": str(command.command_id)}
+        )

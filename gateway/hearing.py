@@ -19,7 +19,7 @@ from gateway.telling import epoch_ms
 from protocol import messages
 from protocol.envelope import Counter
 from protocol.fields import Message, WireEnum
-from protocol.words import PortState, SettlementResult, StartResult, StopResult
+from protocol.words import CommandResult, PortState, SettlementResult, StartResult, StopResult
 
 _M = TypeVar("_M", bound=Message)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -185,7 +185,18 @@ def started(conn: Connection, heard: Heard) -> None:
 
 
 def answer(heard: Heard) -> Answer:
-    """The pile stopped the session, or it had ended; either way the settlement follows on its own."""
+    """An answer that changes nothing but its command: a session's end is settled by its settlement."""
+    message = heard.message
+    if isinstance(message, messages.CommandAck):
+        return Answer(
+            message.command_id,
+            heard.pile_id,
+            done=message.result in (CommandResult.DONE, CommandResult.ACCEPTED),
+            result=message.result.word,
+            cause=message.cause.word if message.cause is not None else None,
+            received_at=heard.frame.received_at,
+            of_service=True,
+        )
     message = _of(messages.StopAck, heard)
     return Answer(
         message.command_id,

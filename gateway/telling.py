@@ -5,21 +5,36 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
-import protocol.messages  # noqa: F401  # declares the catalogue
 from charging.commands import Command, CommandKind
-from protocol import fields
+from protocol import fields, messages
 from protocol.fields import Choice, Kind, Message, MessageSchema, Octets, Rows, Uuid
 from protocol.topics import Direction
 from protocol.words import StopReason
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SCHEMAS = {kind: fields.message_schema(Direction.DOWN, kind) for kind in CommandKind}
+_MESSAGES: dict[CommandKind, type[Message]] = {
+    CommandKind.START: messages.Start,
+    CommandKind.STOP: messages.Stop,
+    CommandKind.EXTEND: messages.Extend,
+    CommandKind.CONFIG_SET: messages.ConfigSet,
+    CommandKind.TARIFF_SET: messages.TariffSet,
+    CommandKind.FIRMWARE: messages.Firmware,
+    CommandKind.QUERY: messages.Query,
+    CommandKind.LOG: messages.LogRequest,
+    CommandKind.REBOOT: messages.Reboot,
+    CommandKind.LOCATE: messages.Locate,
+    CommandKind.VOICE: messages.Voice,
+    CommandKind.RELAY_TEST: messages.RelayTest,
+    CommandKind.PORT_SET: messages.PortSet,
+    CommandKind.FAULT_CLEAR: messages.FaultClear,
+    CommandKind.KEY_ROTATE: messages.KeyRotate,
+}
 
 
 def message_of(command: Command) -> Message:
     """The message of a command. Raises ValueError for a body that lacks something or holds too much."""
-    schema = _SCHEMAS[command.kind]
-    assert schema is not None, "every kind of command is a declared message"
+    schema = fields.message_schema(Direction.DOWN, _MESSAGES[command.kind].message)
+    assert schema is not None, "every message class is declared"
     values = dict(_body(command))
     values |= {"command_id": command.command_id, "expires_at_ms": epoch_ms(command.expires_at)}
     if command.session_id is not None and any(field.name == "session_id" for field in schema.fields):

@@ -48,7 +48,7 @@ _OUTAGES = (
     IdleInTransactionSessionTimeout,
 )
 _COLLISIONS = (DeadlockDetected, SerializationFailure, QueryCanceled)
-_PLAIN_ANSWERS = "/stop_ack"
+_PLAIN_ANSWERS = ("/stop_ack", "/command_ack")
 _MONEY = (messages.StartAck, messages.Started, messages.Settlement)
 
 log = structlog.get_logger()
@@ -281,7 +281,7 @@ def _in_order_of_locks(heard: Sequence[Heard]) -> _Order:
             order.meter_frames.append(one)
         elif isinstance(message, messages.Gone):
             order.wills.append(one)
-        elif isinstance(message, messages.StopAck):
+        elif isinstance(message, messages.StopAck | messages.CommandAck):
             order.answers.append(one)
         elif isinstance(message, _MONEY):
             order.money.append(one)

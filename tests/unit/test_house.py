@@ -38,6 +38,7 @@ OWNERS = {
     "0006_sessions_and_commands": "charging",
     "0007_meter": "charging",
     "0008_lane_leases": "database",
+    "0009_pile_care": "charging",
 }
 DATABASE_TABLES = ("schema_migration", "job_queue_version")
 # Reports: made from the meter, read by whoever owns meter samples.
