@@ -5,7 +5,8 @@ from collections import deque
 
 from device_sim.battery import PACKS, Battery
 from device_sim.configuration import Bystanders
-from device_sim.pile import Hand, Moment, Pile
+from device_sim.part import Moment
+from device_sim.pile import Hand, Pile
 
 
 class Riders:

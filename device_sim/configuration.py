@@ -1,8 +1,11 @@
 """What a simulated pile is: its make, its thresholds and the street around it."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from protocol.config_keys import SETTINGS
 
 UNSENT_FRAMES_MAX: Final = 20_000
 UNSENT_RECORDS_MAX: Final = 5_000
@@ -10,17 +13,57 @@ UNSENT_RECORDS_MAX: Final = 5_000
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """The pile's own rules. A battery is full once it draws less than ``full_w`` for ``full_s``."""
+    """The pile's own rules: every setting of ``protocol.config_keys`` by its name there, and what cannot be set.
+
+    The make's defaults are overruled by ``config_set``; ``heartbeat_s`` and ``sample_s`` by ``boot_ack`` too.
+    """
 
     full_w: float = 30.0
     full_s: int = 600
+    float_s: int = 3_600
     start_w: float = 5.0
+    unplug_w: float = 2.0
     unplug_s: int = 10
+    plug_wait_s: int = 120
+    max_power_w: float = 1_000.0
     overload_s: int = 3
-    debounce_s: int = 2
-    max_session_s: int = 12 * 3600
+    max_current_ma: int = 6_000
     pile_start_w: float = 7_800.0
     pile_cut_w: float = 8_700.0
+    temp_warn_dc: int = 600
+    temp_trip_dc: int = 800
+    temp_trip_on: int = 1
+    board_warn_dc: int = 700
+    board_trip_dc: int = 900
+    board_trip_on: int = 1
+    leak_warn_ma: int = 15
+    leak_trip_ma: int = 30
+    volt_min_dv: int = 1_700
+    volt_max_dv: int = 2_700
+    max_session_s: int = 12 * 3600
+    offline_s: int = 0
+    offline_policy: int = 0
+    resume_after_power: int = 0
+    resume_s: int = 1_800
+    card_mode: int = 0
+    code_mode: int = 1
+    card_limit_s: int = 36_000
+    card_limit_dwh: int = 30_000
+    volume: int = 60
+    mute_from: int = 1_320
+    mute_to: int = 420
+    heartbeat_s: int = 60
+    sample_s: int = 30
+    debounce_s: int = 2
+
+    def with_settings(self, settings: Mapping[str, int]) -> "Thresholds":
+        """These rules with settings put in force over them; the caller has checked names and ranges."""
+        wanted: dict[str, Any] = dict(settings)
+        return replace(self, **wanted)
+
+    def settings(self) -> dict[str, int]:
+        """Every setting as it is in force, in the order of the table."""
+        return {key: round(getattr(self, key)) for key in SETTINGS}
 
 
 @dataclass(frozen=True, kw_only=True)

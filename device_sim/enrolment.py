@@ -5,10 +5,11 @@ import base64
 import json
 import random
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import structlog
@@ -26,6 +27,7 @@ from pydantic import BaseModel
 
 from device_sim.configuration import PileConfig
 from device_sim.errors import EnrolmentRefused
+from device_sim.keyring import Keyring
 from device_sim.nvm import write_whole
 
 REQUEST_TIMEOUT_S: Final = 15.0
@@ -46,15 +48,19 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Identity:
-    """What an enrolled pile holds; the secret belongs to ``key_epoch``."""
+    """What an enrolled pile holds."""
 
     pile_id: str
     broker_url: str
-    device_secret: bytes
-    key_epoch: int
+    keys: Keyring
     certificate: Path
     private_key: Path
     broker_ca: Path
+
+    @property
+    def key_epoch(self) -> int:
+        """The epoch of the newest device secret."""
+        return self.keys.epoch
 
 
 class _Answer(BaseModel):
@@ -104,12 +110,31 @@ def _load(config: PileConfig) -> Identity | None:
     return Identity(
         pile_id=config.pile_id,
         broker_url=facts["broker_url"],
-        device_secret=base64.b64decode(facts["device_secret"], validate=True),
-        key_epoch=facts["key_epoch"],
+        keys=Keyring(_secrets(facts), lambda secrets: _store_secrets(path, secrets)),
         certificate=config.folder / "certificate.pem",
         private_key=_key_path(config),
         broker_ca=config.folder / "broker_ca.pem",
     )
+
+
+def _secrets(facts: dict[str, Any]) -> dict[int, bytes]:
+    """Secrets by epoch: the newest, and the one before it while the platform changes over."""
+    epoch = facts["key_epoch"]
+    kept = {epoch: facts["device_secret"]}
+    if "previous_secret" in facts:
+        kept[facts["previous_epoch"]] = facts["previous_secret"]
+    return {epoch: base64.b64decode(secret, validate=True) for epoch, secret in kept.items()}
+
+
+def _store_secrets(path: Path, secrets: Mapping[int, bytes]) -> None:
+    facts = json.loads(path.read_bytes())
+    newest, *older = sorted(secrets, reverse=True)
+    facts |= {"key_epoch": newest, "device_secret": base64.b64encode(secrets[newest]).decode()}
+    facts.pop("previous_epoch", None)
+    facts.pop("previous_secret", None)
+    for epoch in older:
+        facts |= {"previous_epoch": epoch, "previous_secret": base64.b64encode(secrets[epoch]).decode()}
+    write_whole(path, [json.dumps(facts).encode()])
 
 
 def _identity_path(folder: Path) -> Path:

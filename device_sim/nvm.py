@@ -23,9 +23,11 @@ REJECTED_KEPT: Final = 50
 
 @dataclass
 class Memory:
-    """What survives a power cut. Settlements, answers and refused records are message bodies.
+    """What survives a power cut. Records, answers and refused records are message bodies.
 
     ``down`` is the newest counter accepted from the platform, by epoch; ``registers_wh`` the ports' registers.
+    ``settlements``, ``alarms`` and ``local_starts`` are the records told until they are acknowledged.
+    ``settings`` are those that ``config_set`` has put in force.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -35,26 +37,32 @@ class Memory:
     registers_wh: dict[int, float] = field(default_factory=dict[int, float])
     sessions: dict[int, LiveSession] = field(default_factory=dict[int, LiveSession])
     settlements: dict[UUID, bytes] = field(default_factory=dict[UUID, bytes])
-    answers: dict[UUID, bytes] = field(default_factory=dict[UUID, bytes])
+    alarms: dict[UUID, bytes] = field(default_factory=dict[UUID, bytes])
+    local_starts: dict[UUID, bytes] = field(default_factory=dict[UUID, bytes])
+    answered: dict[UUID, tuple[str, bytes]] = field(default_factory=dict[UUID, tuple[str, bytes]])
     ended: list[UUID] = field(default_factory=list[UUID])
     rejected: list[bytes] = field(default_factory=list[bytes])
+    settings: dict[str, int] = field(default_factory=dict[str, int])
+    config_version: int = 0
 
-    def remember_answer(self, command_id: UUID, body: bytes) -> None:
+    def records(self) -> dict[str, dict[UUID, bytes]]:
+        """What is told until it is acknowledged, by the message's name and what it is about."""
+        return {"alarm": self.alarms, "settlement": self.settlements, "local_start": self.local_starts}
+
+    def remember_answer(self, command_id: UUID, name: str, body: bytes) -> None:
         """Keep the answer to a command, for its repetitions."""
-        self.answers[command_id] = body
-        while len(self.answers) > REMEMBERED_COMMANDS:
-            del self.answers[next(iter(self.answers))]
+        self.answered.pop(command_id, None)
+        self.answered[command_id] = (name, body)
+        while len(self.answered) > REMEMBERED_COMMANDS:
+            del self.answered[next(iter(self.answered))]
 
-    def remember_end(self, session_id: UUID, settlement: bytes) -> None:
-        """Keep a session's record until the platform has it, and that it has ended."""
-        self.settlements[session_id] = settlement
+    def remember_end(self, session_id: UUID) -> None:
+        """Keep in mind that a session has ended."""
         self.ended = [*self.ended[-REMEMBERED_SESSIONS + 1 :], session_id]
 
-    def forget_settlement(self, session_id: UUID, *, rejected: bool) -> None:
-        """The platform has answered; a refused record is kept aside for the service engineer."""
-        body = self.settlements.pop(session_id, None)
-        if rejected and body is not None:
-            self.rejected = [*self.rejected[-REJECTED_KEPT + 1 :], body]
+    def set_aside(self, body: bytes) -> None:
+        """Keep a record that the platform refused for the service engineer."""
+        self.rejected = [*self.rejected[-REJECTED_KEPT + 1 :], body]
 
 
 _ADAPTER: Final = TypeAdapter(Memory)

@@ -4,15 +4,15 @@ from collections import deque
 
 from device_sim.configuration import UNSENT_FRAMES_MAX, UNSENT_RECORDS_MAX
 from protocol.fields import Message
-from protocol.messages import Boot, Heartbeat, MeterFrame, Settlement, TimeRequest
+from protocol.messages import Alarm, Boot, Heartbeat, LocalStart, MeterFrame, Settlement, TimeRequest
 
-_FLEETING = (Boot, Heartbeat, Settlement, TimeRequest)
+_FLEETING = (Alarm, Boot, Heartbeat, LocalStart, Settlement, TimeRequest)
 
 
 class Outbox:
     """A queue in two lanes. ``open`` turns true with ``boot_ack``: until then only Boot passes.
 
-    A message that has its own repetition (boot, settlement) or no worth later (heartbeat) is dropped with the link;
+    A message that has its own repetition (boot and records) or no worth later (heartbeat) is dropped with the link;
     everything else waits for the next one. Of more than memory holds, the oldest go.
     """
 

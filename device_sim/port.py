@@ -58,14 +58,12 @@ class LiveSession:
     sampled_wh: float = 0.0
 
     @classmethod
-    def accepted(
-        cls, start: Start, *, now_ms: int, register_dwh: int, clock_offset_ms: int, max_session_s: int
-    ) -> "LiveSession":
+    def accepted(cls, start: Start, *, now_ms: int, register_dwh: int, clock_offset_ms: int) -> "LiveSession":
         """A session that begins with this command."""
         return cls(
             command_id=start.command_id,
             session_id=start.session_id,
-            limit_s=min(start.limit_s, max_session_s),
+            limit_s=start.limit_s,
             limit_dwh=start.limit_dwh,
             max_power_w=start.max_power_w,
             stop_when_full=start.stop_when_full,
@@ -145,6 +143,17 @@ class Port:
         flowing = self._flowing()
         return flowing.phase(self._after_s(at_ms)) if flowing is not None else Phase.IDLE
 
+    def retune(self, thresholds: Thresholds) -> None:
+        """Follow other rules from now on, the running session included."""
+        self._thresholds = thresholds
+        self._next = None
+
+    def extend(self, *, limit_s: int, limit_dwh: int) -> None:
+        """Give the running session other limits."""
+        assert self.session is not None, "only a running session is extended"
+        self.session.limit_s, self.session.limit_dwh = limit_s, limit_dwh
+        self._next = None
+
     def plug(self, battery: Battery, *, at_ms: int) -> None:
         """Put a battery's charger in the socket; what was in it is pulled first."""
         self._anchor(at_ms)
@@ -220,12 +229,10 @@ class Port:
         assert session is not None
         assert session.meter is not None
         ends = PortEventKind.END
-        preset = (
-            StopReason.MAX_TIME
-            if session.limit_s == self._thresholds.max_session_s
-            else StopReason.PRESET_TIME
-        )
-        events = [PortEvent(session.meter.started_ms + session.limit_s * 1000, ends, preset)]
+        longest_s = self._thresholds.max_session_s
+        preset = StopReason.MAX_TIME if session.limit_s >= longest_s else StopReason.PRESET_TIME
+        limit_ms = session.meter.started_ms + min(session.limit_s, longest_s) * 1000
+        events = [PortEvent(limit_ms, ends, preset)]
         flowing = self._flowing()
         if flowing is None:
             unplugged_ms = self.unplugged_ms + self._thresholds.unplug_s * 1000
@@ -234,7 +241,7 @@ class Port:
         left_wh = (session.start_register_dwh + session.limit_dwh) / 10 - self._anchor_wh
         energy_ms = self._at_ms(flowing.when_taken(max(0.0, left_wh)))
         events.append(PortEvent(energy_ms, ends, StopReason.PRESET_ENERGY))
-        over_s = flowing.first_at_least(session.max_power_w)
+        over_s = flowing.first_at_least(min(session.max_power_w, self._thresholds.max_power_w))
         if over_s is not None:
             over_ms = self._at_ms(over_s + self._thresholds.overload_s)
             events.append(PortEvent(over_ms, ends, StopReason.PORT_OVER_POWER))

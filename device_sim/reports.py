@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
+from device_sim.configuration import PileConfig
+from device_sim.port import LiveSession, Port
 from device_sim.session_meter import dwh
 from protocol.messages import (
     PROTOCOL_VERSION,
@@ -16,18 +18,52 @@ from protocol.messages import (
     Settlement,
     Started,
 )
-from protocol.words import ClockState, PortState, SessionSource, StateCause, StopReason
-
-if TYPE_CHECKING:
-    from device_sim.pile import Pile
-    from device_sim.port import LiveSession, Port
+from protocol.words import BootReason, ClockState, PortState, SessionSource, StateCause, StopReason
 
 _DAY_MS: Final = 86_400_000
 _EVENING_DIP_AT: Final = 11.5 / 24  # 19:30 in China, as a share of the day in UTC
 _MS_PER_H: Final = 3_600_000
 
 
-def boot(pile: "Pile", *, at_ms: int) -> Boot:
+class View(Protocol):
+    """What a report shows of a pile; ``device_ms`` is an instant by its own clock."""
+
+    config: PileConfig
+    boot_reason: BootReason
+    connection: int
+    ports: dict[int, Port]
+
+    @property
+    def clock(self) -> ClockState:
+        """What its clock rests on."""
+        ...
+
+    @property
+    def firmware(self) -> str:
+        """The version that runs."""
+        ...
+
+    @property
+    def unsent(self) -> int:
+        """How many messages and records wait."""
+        ...
+
+    @property
+    def config_version(self) -> int:
+        """The configuration in force."""
+        ...
+
+    @property
+    def tariff_version(self) -> int:
+        """The tariff shown."""
+        ...
+
+    def device_ms(self, at_ms: int) -> int:
+        """An instant by the pile's own clock."""
+        ...
+
+
+def boot(pile: View, *, at_ms: int) -> Boot:
     """The pile introduces itself."""
     config = pile.config
     return Boot(
@@ -36,16 +72,18 @@ def boot(pile: "Pile", *, at_ms: int) -> Boot:
         reason=pile.boot_reason,
         model=config.model,
         hardware=config.hardware,
-        firmware=config.firmware,
+        firmware=pile.firmware,
         protocol=PROTOCOL_VERSION,
         port_count=config.port_count,
         signal_dbm=_signal_dbm(pile),
-        unsent=_unsent(pile),
+        unsent=pile.unsent,
         clock=pile.clock,
+        config_version=pile.config_version,
+        tariff_version=pile.tariff_version,
     )
 
 
-def heartbeat(pile: "Pile", *, at_ms: int) -> Heartbeat:
+def heartbeat(pile: View, *, at_ms: int) -> Heartbeat:
     """The pile's health."""
     reports = tuple(
         PortReport(port.number, port.state, _dw(port.measured_w(at_ms))) for port in pile.ports.values()
@@ -60,13 +98,13 @@ def heartbeat(pile: "Pile", *, at_ms: int) -> Heartbeat:
         power_dw=power_dw,
         energy_wh=int(sum(port.register_wh(at_ms) for port in pile.ports.values())),
         leakage_ma=1,
-        unsent=_unsent(pile),
+        unsent=pile.unsent,
         ports=reports,
     )
 
 
 def port_state(
-    pile: "Pile", port: "Port", previous: PortState, cause: StateCause, *, at_ms: int
+    pile: View, port: Port, previous: PortState, cause: StateCause, *, at_ms: int
 ) -> PortStateChanged:
     """A port's change of state."""
     return PortStateChanged(
@@ -82,7 +120,7 @@ def port_state(
     )
 
 
-def started(pile: "Pile", port: "Port", *, at_ms: int) -> Started:
+def started(pile: View, port: Port, *, at_ms: int) -> Started:
     """The session's first load."""
     session = port.session
     assert session is not None, "only a session starts"
@@ -96,14 +134,14 @@ def started(pile: "Pile", port: "Port", *, at_ms: int) -> Started:
     )
 
 
-def meter_frame(pile: "Pile", busy: Sequence["Port"], *, at_ms: int) -> MeterFrame:
+def meter_frame(pile: View, busy: Sequence[Port], *, at_ms: int) -> MeterFrame:
     """One frame with a sample of each busy port."""
     samples = tuple(_sample(pile, port, at_ms) for port in busy)
     return MeterFrame(sampled_at_ms=pile.device_ms(at_ms), samples=samples, clock=pile.clock)
 
 
 def settlement(
-    session: "LiveSession",
+    session: LiveSession,
     port: int,
     *,
     reason: StopReason,
@@ -137,7 +175,7 @@ def settlement(
     )
 
 
-def _sample(pile: "Pile", port: "Port", at_ms: int) -> PortSample:
+def _sample(pile: View, port: Port, at_ms: int) -> PortSample:
     session = port.session
     assert session is not None, "only busy ports are sampled"
     assert session.meter is not None, "only metered sessions are sampled"
@@ -168,7 +206,7 @@ def _sample(pile: "Pile", port: "Port", at_ms: int) -> PortSample:
     return sample
 
 
-def _mains_dv(pile: "Pile", at_ms: int) -> int:
+def _mains_dv(pile: View, at_ms: int) -> int:
     """220 V with a dip in the evening, a little different at each pile."""
     of_day = (at_ms % _DAY_MS) / _DAY_MS
     dip = math.exp(-(((of_day - _EVENING_DIP_AT) * 8) ** 2))
@@ -176,12 +214,8 @@ def _mains_dv(pile: "Pile", at_ms: int) -> int:
     return round(2_240 - 110 * dip + 9 * flutter)
 
 
-def _signal_dbm(pile: "Pile") -> int:
+def _signal_dbm(pile: View) -> int:
     return -65 - pile.config.seed % 30
-
-
-def _unsent(pile: "Pile") -> int:
-    return pile.outbox.unsent + len(pile.memory.settlements)
 
 
 def _dw(power_w: float) -> int:

@@ -5,7 +5,6 @@ from collections import Counter as Tally
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
-from uuid import UUID
 
 import structlog
 
@@ -16,14 +15,12 @@ from device_sim.enrolment import Identity
 from device_sim.link import Link
 from device_sim.nvm import Nvm
 from device_sim.pile import Observer, Pile
-from device_sim.repeats import BOOT_WAITS_S, SETTLEMENT_WAITS_S, Repeats
+from device_sim.rooms import PARTS
 from protocol import frames, topics
-from protocol.envelope import Opener, Sealer
 from protocol.errors import ProtocolError
 from protocol.fields import Message
 from protocol.frames import Frame
 from protocol.messages import Gone
-from protocol.topics import Direction
 from protocol.words import BootReason
 
 CHECKPOINT_S: Final = 0.5
@@ -63,8 +60,7 @@ class SimulatedPile:
         async with self._enrolment_slots:
             identity = await enrolment.identity_of(self.config)
         self._identity = identity
-        self._sealer = Sealer(identity.device_secret, epoch=identity.key_epoch, direction=Direction.UP)
-        self._opener = Opener({identity.key_epoch: identity.device_secret}, direction=Direction.DOWN)
+        self._keys = identity.keys
         before: Pile | None = None
         while True:
             self._power_up(identity, before)
@@ -110,6 +106,8 @@ class SimulatedPile:
         self.pile = Pile(
             self.config,
             self._nvm,
+            keys=identity.keys,
+            parts=PARTS,
             now_ms=self.now_ms(),
             reason=BootReason.POWER,
             clock_tolerance_ms=round(CLOCK_TOLERANCE_S * 1000 * max(1.0, self._speed)),
@@ -117,11 +115,9 @@ class SimulatedPile:
         )
         if before is not None:
             self.pile.take_over(before, now_ms=self.now_ms())
-        self.pile.on_settlement = self._settlements_changed
+        self.pile.records.on_news = self._wake.set
         self._link = Link(identity, self)
         self._booted.clear()
-        self._boot_repeats: Repeats[str] = Repeats(BOOT_WAITS_S)
-        self._settlement_repeats: Repeats[UUID] = Repeats(SETTLEMENT_WAITS_S)
 
     async def _keep_time(self) -> None:
         """The pile's one timer: physics by the street's clock, repetitions by the real one."""
@@ -130,7 +126,7 @@ class SimulatedPile:
         while True:
             self._wake.clear()
             self.pile.advance(self.now_ms())
-            self._repeat(loop.time())
+            self.pile.records.repeat(loop.time())
             if self.pile.memory.sessions and loop.time() >= checkpoint_s:
                 self.pile.checkpoint()
                 checkpoint_s = loop.time() + CHECKPOINT_S
@@ -143,31 +139,9 @@ class SimulatedPile:
 
     def _sleep_s(self, real_s: float) -> float:
         waits = [LONGEST_SLEEP_S, (self.pile.next_ms() - self.now_ms()) / 1000 / self._speed]
-        if self.pile.outbox.linked:
-            repeats = (self._boot_repeats.next_s(), self._settlement_repeats.next_s())
-            waits += [at_s - real_s for at_s in repeats if at_s is not None]
+        if (repeat_s := self.pile.records.next_s()) is not None:
+            waits.append(repeat_s - real_s)
         return max(0.0, min(waits))
-
-    def _repeat(self, real_s: float) -> None:
-        outbox = self.pile.outbox
-        if not outbox.linked:
-            return
-        if not outbox.open:
-            for _ in self._boot_repeats.take_due(now_s=real_s):
-                outbox.put(self.pile.boot_message())
-            return
-        for session_id in self._settlement_repeats.take_due(now_s=real_s):
-            record = self.pile.settlement(session_id)
-            if record is not None:
-                outbox.put(record)
-
-    def _settlements_changed(self) -> None:
-        now_s = asyncio.get_running_loop().time()
-        for session_id in self._settlement_repeats.waiting() - self.pile.memory.settlements.keys():
-            self._settlement_repeats.answered(session_id)
-        for session_id in self.pile.memory.settlements:
-            self._settlement_repeats.add(session_id, now_s=now_s)
-        self._wake.set()
 
     # What the link asks of a device.
 
@@ -183,16 +157,12 @@ class SimulatedPile:
 
     def connected(self) -> None:
         """The first word on a connection is boot or heartbeat; then everything unacknowledged is said again."""
-        now_s = asyncio.get_running_loop().time()
         self.pile.advance(self.now_ms())
         self.pile.outbox.linked = True
         if self.pile.outbox.open:
             self.pile.outbox.put_first(self.pile.heartbeat_message())
-        else:
-            self._boot_repeats = Repeats(BOOT_WAITS_S)
-            self._boot_repeats.add("boot", now_s=now_s)
-        self._settlements_changed()
-        self._settlement_repeats.all_again(now_s=now_s)
+        self.pile.records.link_is_new()
+        self._wake.set()
 
     def disconnected(self) -> None:
         """What is worth nothing later is forgotten."""
@@ -202,7 +172,7 @@ class SimulatedPile:
         """Open a frame; what is forged, malformed or replayed is counted and changes nothing."""
         try:
             parsed = topics.parse(topic)
-            frame = frames.open_frame(self._opener, topic=parsed, payload=payload)
+            frame = frames.open_frame(self._keys.opener, topic=parsed, payload=payload)
         except ProtocolError as error:
             self._refuse(error.reason)
             return
@@ -214,9 +184,9 @@ class SimulatedPile:
             self._refuse("unknown_message")
         else:
             self.pile.memory.down[frame.epoch] = frame.counter
+            self._keys.heard_under(frame.epoch)
             self.pile.receive(frame.message, now_ms=self.now_ms())
             if self.pile.outbox.open:
-                self._boot_repeats.answered("boot")
                 self._booted.set()
             self._wake.set()
 
@@ -230,7 +200,7 @@ class SimulatedPile:
     def sealed(self, message: Message) -> Frame:
         """The message in an envelope with a fresh counter."""
         counter = self.pile.next_counter()
-        return frames.seal(message, sealer=self._sealer, pile_id=self.config.pile_id, counter=counter)
+        return frames.seal(message, sealer=self._keys.sealer, pile_id=self.config.pile_id, counter=counter)
 
     def unsent(self, message: Message) -> None:
         """Keep it for the next connection."""

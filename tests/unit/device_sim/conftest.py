@@ -9,8 +9,10 @@ import pytest
 
 from device_sim.bystanders import Riders
 from device_sim.configuration import Bystanders, PileConfig
+from device_sim.keyring import Keyring
 from device_sim.nvm import Nvm
 from device_sim.pile import Pile
+from device_sim.rooms import PARTS
 from protocol.fields import Message
 from protocol.messages import BootAck, Settlement, Start
 from protocol.words import BootReason
@@ -44,6 +46,8 @@ class Bench:
         self.pile = Pile(
             self.config,
             Nvm(self.config.folder),
+            keys=Keyring({1: bytes(32)}, lambda _: None),
+            parts=PARTS,
             now_ms=self.now_ms,
             reason=BootReason.POWER,
             clock_tolerance_ms=2_000,
@@ -81,7 +85,9 @@ class Bench:
 
     def settlements(self) -> list[Settlement]:
         """The records it keeps."""
-        records = [self.pile.settlement(session_id) for session_id in self.pile.memory.settlements]
+        records = [
+            self.pile.records.untold("settlement", session_id) for session_id in self.pile.memory.settlements
+        ]
         return [record for record in records if isinstance(record, Settlement)]
 
     def start(
