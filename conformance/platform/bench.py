@@ -1,0 +1,109 @@
+"""What the kit needs of a platform beyond the wire: piles to play, paid charges, and a look at what it says of them.
+
+A bench offers what it can; a case that needs more is skipped with the capability's name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+
+class Capability(StrEnum):
+    """What a bench may be able to do; the value is what a report says when it is missing."""
+
+    ORDERS = "paid charges"
+    STOPS = "a rider who stops"
+    SESSIONS = "word of what became of a charge"
+    PRESENCE = "word of whether a pile is online"
+    CLAIMS = "a second claim code"
+    REFUSALS = "counts of refused frames"
+    GATEWAY_CRASH = "a gateway to kill"
+    FAST_CLOCK = "a clock a thousand times faster"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A registered pile nobody has enrolled yet."""
+
+    pile_id: str
+    code: str
+    port_count: int
+
+
+@dataclass(frozen=True)
+class SessionFacts:
+    """What the platform says of a charge; energy in 0.1 Wh, money in fen, None where it has nothing to say yet.
+
+    `over` is set once nothing more will happen: charged and settled, or failed and everything given back.
+    """
+
+    failed: bool
+    charging: bool
+    over: bool
+    energy_dwh: int | None
+    prepaid_fen: int
+    charged_fen: int | None
+    refund_fen: int | None
+
+
+class PlatformBench(Protocol):
+    """A platform under test. Methods of a capability it lacks are never called."""
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+        ...
+
+    @property
+    def enrolment_url(self) -> str:
+        """Where piles enrol."""
+        ...
+
+    @property
+    def enrolment_ca_pem(self) -> str | None:
+        """The authority of the enrolment server; None for a public one."""
+        ...
+
+    @property
+    def speed(self) -> float:
+        """How many seconds the platform's clock shows in a real one."""
+        ...
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can do."""
+        ...
+
+    def new_pile(self) -> Claim:
+        """A pile that is registered and not enrolled. Raises ConformanceError when there is none left."""
+        ...
+
+    def new_claim(self, pile_id: str) -> str:
+        """CLAIMS: another claim code for a pile."""
+        ...
+
+    def order(self, pile_id: str, port: int) -> UUID | None:
+        """ORDERS: pay a charge, so that `start` goes out; its session, None if only the pile will learn it."""
+        ...
+
+    def stop(self, session_id: UUID) -> None:
+        """STOPS: the rider has had enough."""
+        ...
+
+    def session(self, session_id: UUID) -> SessionFacts:
+        """SESSIONS: what became of a charge."""
+        ...
+
+    def online(self, pile_id: str) -> bool:
+        """PRESENCE: whether the platform holds a pile to be online."""
+        ...
+
+    def refused(self) -> Mapping[str, int]:
+        """REFUSALS: frames refused so far, by the reasons of the contract."""
+        ...
+
+    def crash_gateway(self) -> None:
+        """GATEWAY_CRASH: kill whatever listens to piles, as a power cut would; it comes back by itself."""
+        ...
