@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from charging import events
+from charging import events, pile_states
 from charging.errors import ClaimRefused, PileUnknown, SecretUnreadable
 from charging.events import EventKind
 
@@ -133,8 +133,8 @@ def provision(
     epoch = int(row[0]) if row else 1
     conn.execute(
         """
-        INSERT INTO pile_key (pile_id, epoch, wrapped_secret, created_at)
-        VALUES (%(pile_id)s, %(epoch)s, %(wrapped_secret)s, %(now)s)
+        INSERT INTO pile_key (pile_id, epoch, wrapped_secret, created_at, first_used_at)
+        VALUES (%(pile_id)s, %(epoch)s, %(wrapped_secret)s, %(now)s, %(now)s)
         """,
         {
             "pile_id": pile_id,
@@ -157,12 +157,12 @@ def provision(
     )
     conn.execute(
         """
-        UPDATE pile SET state = CASE state WHEN 'manufactured' THEN 'provisioned' ELSE state END, online = false,
-               boot = 0, seq = 0, connection_boot = 0, connection = 0
+        UPDATE pile SET online = false, boot = 0, seq = 0, connection_boot = 0, connection = 0
          WHERE pile_id = %(pile_id)s
         """,
         {"pile_id": pile_id},
     )
+    pile_states.enrolled(conn, pile_id, now=now)
     conn.execute("UPDATE pile_port SET boot = 0, seq = 0 WHERE pile_id = %(pile_id)s", {"pile_id": pile_id})
     events.record(conn, pile_id=pile_id, kind=EventKind.ENROLLED, now=now, detail={"epoch": epoch})
     return epoch

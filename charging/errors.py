@@ -4,8 +4,13 @@ ChargingError
 ├── SiteUnknown, PileUnknown, PortUnknown, SessionUnknown   nothing by that name
 ├── PileExists, PileIdInvalid                               registration refused
 ├── ClaimRefused                                            enrolment refused
+├── CertificateRefused, RenewedTooOften                     renewal refused
+├── ParentUnfit                                             a host this pile cannot stand behind
+├── TransitionRefused                                       a state that may not follow
 ├── PortUnavailable                                         a start refused, with its cause
 ├── AmountRefused, AmountBuysNothing                        a prepayment outside its limits, or below any price
+├── AlarmUnknown, LockUnknown, NoticeUnknown                nothing by that id
+├── AlarmStillRaised                                        a lock that only an override lifts
 ├── SettlementInconsistent                                  a settlement that contradicts itself
 └── SecretUnreadable                                        a device secret the key in use cannot open
 """
@@ -78,6 +83,45 @@ class ClaimRefused(ChargingError):
 
 
 @dataclass
+class CertificateRefused(ChargingError):
+    """The presented certificate is revoked or not on the books, or its pile is shut out."""
+
+    pile_id: str
+
+    def __str__(self) -> str:
+        return f"the certificate presented for pile {self.pile_id!r} is not good any more"
+
+
+@dataclass
+class RenewedTooOften(ChargingError):
+    pile_id: str
+
+    def __str__(self) -> str:
+        return f"pile {self.pile_id!r} asked for too many certificates today"
+
+
+@dataclass
+class ParentUnfit(ChargingError):
+    """The host is unknown, stands elsewhere, or is behind a host itself."""
+
+    pile_id: str
+    parent_pile_id: str
+
+    def __str__(self) -> str:
+        return f"pile {self.pile_id!r} cannot stand behind {self.parent_pile_id!r}"
+
+
+@dataclass
+class TransitionRefused(ChargingError):
+    pile_id: str
+    from_state: str
+    to_state: str
+
+    def __str__(self) -> str:
+        return f"pile {self.pile_id!r} is {self.from_state} and cannot become {self.to_state}"
+
+
+@dataclass
 class PortUnavailable(ChargingError):
     """`cause` is one of StartFailure's values."""
 
@@ -105,6 +149,40 @@ class AmountBuysNothing(ChargingError):
 
     def __str__(self) -> str:
         return f"a prepayment of {self.amount_fen} fen buys no energy at this site's tariff"
+
+
+@dataclass
+class AlarmUnknown(ChargingError):
+    pile_id: str
+    alarm_id: UUID
+
+    def __str__(self) -> str:
+        return f"pile {self.pile_id!r} has told of no alarm {self.alarm_id}"
+
+
+@dataclass
+class LockUnknown(ChargingError):
+    lock_id: int
+
+    def __str__(self) -> str:
+        return f"no lock {self.lock_id}"
+
+
+@dataclass
+class NoticeUnknown(ChargingError):
+    notice_id: int
+
+    def __str__(self) -> str:
+        return f"no notice {self.notice_id}"
+
+
+@dataclass
+class AlarmStillRaised(ChargingError):
+    pile_id: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"pile {self.pile_id!r} still measures {self.kind}; lifting it needs an override"
 
 
 @dataclass

@@ -25,6 +25,23 @@ class EventKind(StrEnum):
     SETTLEMENT_TOO_LATE = "settlement_too_late"
     SETTLED_BY_SAMPLES = "settled_by_samples"
     CLOCK_WRONG = "clock_wrong"
+    CLOCK_JUMPED = "clock_jumped"
+    CONFIG_SET = "config_set"
+    CONFIG_REFUSED = "config_refused"
+    TARIFF_REFUSED = "tariff_refused"
+    TARIFF_UNSHOWABLE = "tariff_unshowable"
+    STATE_CHANGED = "state_changed"
+    CERTIFICATE_RENEWED = "certificate_renewed"
+    KEY_ROTATION_BEGUN = "key_rotation_begun"
+    KEY_ROTATED = "key_rotated"
+    DUPLICATE_IDENTITY = "duplicate_identity"
+    COUNTER_REUSED = "counter_reused"
+    COUNTER_WENT_BACK = "counter_went_back"
+    ALARM_RAISED = "alarm_raised"
+    ALARM_CLEARED = "alarm_cleared"
+    ALARM_CONTRADICTS = "alarm_contradicts"
+    STARTS_LOCKED = "starts_locked"
+    LOCK_LIFTED = "lock_lifted"
 
 
 @dataclass(frozen=True)

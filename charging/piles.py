@@ -8,29 +8,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from psycopg import Connection
 from psycopg.errors import ForeignKeyViolation, UniqueViolation
 from psycopg.rows import TupleRow, class_row
 
-from charging import events
-from charging.errors import PileExists, PileIdInvalid, PileUnknown, SiteUnknown
+from charging import events, pile_states
+from charging.errors import ParentUnfit, PileExists, PileIdInvalid, PileUnknown, SiteUnknown
 from charging.events import EventKind
+from charging.pile_states import PileState
 
 SHARDS = 64
 MISSED_HEARTBEATS = 3
 """So many heartbeats missed in a row, and a pile counts as offline."""
 
 _PILE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-
-class PileState(StrEnum):
-    MANUFACTURED = "manufactured"
-    PROVISIONED = "provisioned"
-    ACTIVE = "active"
-    QUARANTINED = "quarantined"
-    REVOKED = "revoked"
 
 
 @dataclass(frozen=True)
@@ -52,6 +44,7 @@ class Pile:
     signal_dbm: int | None
     last_seen_at: datetime | None
     registered_at: datetime
+    parent_pile_id: str | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", PileState(self.state))
@@ -116,22 +109,28 @@ def register(
     port_count: int,
     power_limit_w: int,
     rhythm: Rhythm = USUAL_RHYTHM,
+    parent_pile_id: str | None = None,
     now: datetime,
 ) -> Pile:
     """Put a pile and its ports on the books; it can then be enrolled with a claim code.
 
-    Raises PileIdInvalid, PileExists, SiteUnknown.
+    `parent_pile_id` is the host that hands on its messages. Raises PileIdInvalid, PileExists, SiteUnknown,
+    ParentUnfit.
     """
     if not _PILE_ID.fullmatch(pile_id):
         raise PileIdInvalid(pile_id)
+    if parent_pile_id is not None:
+        _check_parent(conn, pile_id=pile_id, parent_pile_id=parent_pile_id, site_id=site_id)
     try:
         with conn.transaction():
             conn.execute(
                 """
-                INSERT INTO pile (pile_id, site_id, model, port_count, power_limit_w, shard, state, heartbeat_s,
-                                  sample_s, reconnect_jitter_s, registered_at)
+                INSERT INTO pile (pile_id, site_id, model, port_count, power_limit_w, shard, state,
+                                  state_since, heartbeat_s, sample_s, reconnect_jitter_s, registered_at,
+                                  parent_pile_id)
                 VALUES (%(pile_id)s, %(site_id)s, %(model)s, %(port_count)s, %(power_limit_w)s, %(shard)s,
-                        'manufactured', %(heartbeat_s)s, %(sample_s)s, %(reconnect_jitter_s)s, %(now)s)
+                        'manufactured', %(now)s, %(heartbeat_s)s, %(sample_s)s, %(reconnect_jitter_s)s, %(now)s,
+                        %(parent_pile_id)s)
                 """,
                 {
                     "pile_id": pile_id,
@@ -143,6 +142,7 @@ def register(
                     "heartbeat_s": rhythm.heartbeat_s,
                     "sample_s": rhythm.sample_s,
                     "reconnect_jitter_s": rhythm.reconnect_jitter_s,
+                    "parent_pile_id": parent_pile_id,
                     "now": now,
                 },
             )
@@ -157,6 +157,7 @@ def register(
         """,
         {"pile_id": pile_id, "port_count": port_count, "now": now},
     )
+    pile_states.registered(conn, pile_id, now=now)
     events.record(conn, pile_id=pile_id, kind=EventKind.REGISTERED, now=now)
     return get(conn, pile_id)
 
@@ -167,7 +168,8 @@ def get(conn: Connection[TupleRow], pile_id: str) -> Pile:
         pile = cursor.execute(
             """
             SELECT pile_id, site_id, model, port_count, power_limit_w, shard, state, online, boot, heartbeat_s,
-                   sample_s, reconnect_jitter_s, firmware, hardware, signal_dbm, last_seen_at, registered_at
+                   sample_s, reconnect_jitter_s, firmware, hardware, signal_dbm, last_seen_at, registered_at,
+                   parent_pile_id
               FROM pile WHERE pile_id = %(pile_id)s
             """,
             {"pile_id": pile_id},
@@ -182,8 +184,7 @@ def booted(conn: Connection[TupleRow], report: BootReport, *, now: datetime) -> 
     pile = get(conn, report.pile_id)
     changed = conn.execute(
         """
-        UPDATE pile SET firmware = %(firmware)s, hardware = %(hardware)s, signal_dbm = %(signal_dbm)s,
-               state = CASE state WHEN 'provisioned' THEN 'active' ELSE state END
+        UPDATE pile SET firmware = %(firmware)s, hardware = %(hardware)s, signal_dbm = %(signal_dbm)s
          WHERE pile_id = %(pile_id)s AND (boot, seq) <= (%(boot)s, %(seq)s)
         """,
         {
@@ -195,6 +196,7 @@ def booted(conn: Connection[TupleRow], report: BootReport, *, now: datetime) -> 
             "seq": report.seq,
         },
     ).rowcount
+    pile_states.booted(conn, report.pile_id, now=now)
     _connected(conn, pile_id=report.pile_id, boot=report.boot, connection=report.connection)
     if changed and report.boot > pile.boot:
         events.record(
@@ -308,6 +310,18 @@ def mark_silent(conn: Connection[TupleRow], *, grace: timedelta, now: datetime) 
         return None
     events.record(conn, pile_id=row[0], kind=EventKind.LINK_LOST, now=now, detail={"by": "silence"})
     return str(row[0])
+
+
+def _check_parent(conn: Connection[TupleRow], *, pile_id: str, parent_pile_id: str, site_id: str) -> None:
+    fit = conn.execute(
+        """
+        SELECT pile_id FROM pile
+         WHERE pile_id = %(parent_pile_id)s AND site_id = %(site_id)s AND parent_pile_id IS NULL
+        """,
+        {"parent_pile_id": parent_pile_id, "site_id": site_id},
+    ).fetchone()
+    if fit is None:
+        raise ParentUnfit(pile_id, parent_pile_id)
 
 
 def _connected(conn: Connection[TupleRow], *, pile_id: str, boot: int, connection: int) -> None:

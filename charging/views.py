@@ -130,7 +130,8 @@ def pile_page(
         return cursor.execute(
             """
             SELECT pile_id, site_id, model, port_count, power_limit_w, shard, state, online, boot, heartbeat_s,
-                   sample_s, reconnect_jitter_s, firmware, hardware, signal_dbm, last_seen_at, registered_at
+                   sample_s, reconnect_jitter_s, firmware, hardware, signal_dbm, last_seen_at, registered_at,
+                   parent_pile_id
               FROM pile
              WHERE (%(site_id)s::text IS NULL OR site_id = %(site_id)s)
                AND (%(after)s::text IS NULL OR pile_id > %(after)s)
@@ -157,7 +158,7 @@ def ports_of(conn: Connection[TupleRow], pile_ids: Sequence[str]) -> dict[str, l
 
 
 def free_ports(conn: Connection[TupleRow], pile_id: str) -> list[int]:
-    """The numbers of a pile's ports that no session occupies and whose state lets a rider start."""
+    """The numbers of a pile's ports that no session and no lock holds and whose state lets a rider start."""
     rows = conn.execute(
         """
         SELECT port_no FROM pile_port
@@ -166,6 +167,9 @@ def free_ports(conn: Connection[TupleRow], pile_id: str) -> list[int]:
                             WHERE charging_session.pile_id = pile_port.pile_id
                               AND charging_session.port_no = pile_port.port_no
                               AND charging_session.state = ANY(%(on_port)s))
+           AND NOT EXISTS (SELECT FROM start_lock
+                            WHERE start_lock.pile_id = pile_port.pile_id AND lifted_at IS NULL
+                              AND (start_lock.port_no IS NULL OR start_lock.port_no = pile_port.port_no))
          ORDER BY port_no
         """,
         {"pile_id": pile_id, "free": sorted(FREE), "on_port": sorted(ON_PORT)},

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -31,8 +32,16 @@ class IssuedCertificate:
     key_sha256: bytes
 
 
+@dataclass(frozen=True)
+class PresentedCertificate:
+    """A certificate of ours that somebody proved to hold; `serial` in hex."""
+
+    pile_id: str
+    serial: str
+
+
 class CertificateAuthority:
-    """Signs certificates for piles with the device CA's key."""
+    """Signs certificates for piles, and the list of those revoked, with the device CA's key."""
 
     def __init__(self, *, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
         self._certificate = certificate
@@ -87,6 +96,40 @@ class CertificateAuthority:
             expires_at=expires_at,
             key_sha256=hashlib.sha256(spki).digest(),
         )
+
+    def recognise(self, certificate_pem: str, *, now: datetime) -> PresentedCertificate | None:
+        """Whose certificate it is; None unless we signed it and it holds now. Whether it is revoked, the books say."""
+        try:
+            certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
+            certificate.verify_directly_issued_by(self._certificate)
+        except (ValueError, TypeError, InvalidSignature):
+            return None
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        if len(names) != 1 or not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+            return None
+        return PresentedCertificate(str(names[0].value), f"{certificate.serial_number:x}")
+
+    def revocation_list(self, revoked: Mapping[str, datetime], *, number: int, issued_at: datetime) -> bytes:
+        """Sign the list (RFC 5280, PEM) of revoked serials in hex, each with its date.
+
+        OpenSSL believes the list with the latest `issued_at`, in whole seconds; it never lapses while we live.
+        """
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(issued_at)
+            .next_update(self._certificate.not_valid_after_utc)
+            .add_extension(x509.CRLNumber(number), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
+        )
+        for serial, revoked_at in revoked.items():
+            entry = (
+                x509.RevokedCertificateBuilder().serial_number(int(serial, 16)).revocation_date(revoked_at)
+            )
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def _checked_key(csr_pem: str, pile_id: str) -> ec.EllipticCurvePublicKey:

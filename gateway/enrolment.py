@@ -7,19 +7,14 @@ the secret leaves the platform. A request that is refused uses no code up.
 import base64
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from threading import Lock
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
-from psycopg import OperationalError
+from fastapi import APIRouter, Response
 from psycopg_pool import ConnectionPool
 from pydantic import BaseModel, StringConstraints
 
@@ -28,25 +23,13 @@ from charging.enrolment import SECRET_BYTES, SecretVault
 from charging.errors import ClaimRefused
 from database.pool import Connection
 from gateway.certificate_authority import CertificateAuthority
+from gateway.device_routes import DeviceRoute
 from gateway.errors import EnrolmentFault, EnrolmentRefused
 
-MAX_REQUEST_BYTES = 16 * 1024
 MAX_FAILURES = 10
 """So many refused codes of one pile within FAILURE_WINDOW, and it has to wait."""
 FAILURE_WINDOW = timedelta(minutes=10)
 MAX_WATCHED_PILES = 10_000
-
-_STATUS = {
-    EnrolmentFault.REQUEST_INVALID: HTTPStatus.BAD_REQUEST,
-    EnrolmentFault.CSR_INVALID: HTTPStatus.BAD_REQUEST,
-    EnrolmentFault.CLAIM_REFUSED: HTTPStatus.FORBIDDEN,
-    EnrolmentFault.TOO_MANY_ATTEMPTS: HTTPStatus.TOO_MANY_REQUESTS,
-    EnrolmentFault.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
-}
-_RETRY_AFTER_S = {
-    EnrolmentFault.TOO_MANY_ATTEMPTS: str(int(FAILURE_WINDOW.total_seconds())),
-    EnrolmentFault.UNAVAILABLE: "10",
-}
 
 log = structlog.get_logger()
 
@@ -158,7 +141,7 @@ class Enrolment:
 
 def router(service: Enrolment) -> APIRouter:
     """The device-facing routes; every refusal is JSON `{"error": {"code", "message"}}`."""
-    routes = APIRouter(prefix="/device/v1", tags=["device"], route_class=_DeviceRoute)
+    routes = APIRouter(prefix="/device/v1", tags=["device"], route_class=DeviceRoute)
 
     def enroll(request: EnrolmentRequest, response: Response) -> EnrolmentAnswer:
         """Enrol a pile with its one-time claim code."""
@@ -167,40 +150,3 @@ def router(service: Enrolment) -> APIRouter:
 
     routes.add_api_route("/enroll", enroll, methods=["POST"], response_model=EnrolmentAnswer)
     return routes
-
-
-class _DeviceRoute(APIRoute):
-    """Bounds the request and turns every refusal into the contract's JSON."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = super().get_route_handler()
-
-        async def guarded(request: Request) -> Response:
-            try:
-                _check_size(request)
-                return await handler(request)
-            except EnrolmentRefused as refused:
-                return _answer(refused.fault, refused.message)
-            except RequestValidationError as invalid:
-                fields = ", ".join(sorted({str(error["loc"][-1]) for error in invalid.errors()}))
-                return _answer(EnrolmentFault.REQUEST_INVALID, f"the request is not valid: {fields}")
-            except OperationalError as error:
-                log.warning("enrolment_database_unavailable", error=type(error).__name__)
-                return _answer(EnrolmentFault.UNAVAILABLE, "try again in a moment")
-
-        return guarded
-
-
-def _check_size(request: Request) -> None:
-    length = request.headers.get("content-length", "")
-    if not length.isascii() or not length.isdigit() or len(length) > 9:
-        raise EnrolmentRefused(EnrolmentFault.REQUEST_INVALID, "Content-Length is missing")
-    if int(length) > MAX_REQUEST_BYTES:
-        raise EnrolmentRefused(EnrolmentFault.REQUEST_INVALID, f"more than {MAX_REQUEST_BYTES} bytes")
-
-
-def _answer(fault: EnrolmentFault, message: str) -> JSONResponse:
-    headers = {"Retry-After": _RETRY_AFTER_S[fault]} if fault in _RETRY_AFTER_S else {}
-    return JSONResponse(
-        {"error": {"code": fault.value, "message": message}}, status_code=_STATUS[fault], headers=headers
-    )

@@ -41,16 +41,21 @@ class Refusal(StrEnum):
     FOREIGN_SHARD = "foreign_shard"
     REPLAYED = "replayed"
     UNKNOWN_MESSAGE = "unknown_message"
+    COUNTER_REUSED = "counter_reused"
+    FLOODING = "flooding"
+    NOT_THIS_HOSTS_CHILD = "not_this_hosts_child"
     SETTLEMENT_INCONSISTENT = "settlement_inconsistent"
     HANDLER_ERROR = "handler_error"
 
 
 class EnrolmentFault(StrEnum):
-    """Why an enrolment was refused; the words are part of the device contract."""
+    """Why an enrolment or a renewal was refused; the words are part of the device contract."""
 
     REQUEST_INVALID = "request_invalid"
     CSR_INVALID = "csr_invalid"
     CLAIM_REFUSED = "claim_refused"
+    CERTIFICATE_REQUIRED = "certificate_required"
+    CERTIFICATE_REFUSED = "certificate_refused"
     TOO_MANY_ATTEMPTS = "too_many_attempts"
     UNAVAILABLE = "unavailable"
 

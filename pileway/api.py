@@ -6,9 +6,10 @@ from fastapi import FastAPI
 from psycopg_pool import ConnectionPool
 
 from database.pool import Connection
-from gateway import enrolment
+from gateway import enrolment, renewal
 from gateway.certificate_authority import CertificateAuthority
 from gateway.enrolment import Enrolment
+from gateway.renewal import Renewal
 from operator_api import app as operator_app
 from pileway import composition, web_server
 from pileway.errors import SettingsInvalid
@@ -40,6 +41,7 @@ def run(settings: Settings) -> None:
                             settings.server_certificate_path, "PILEWAY_SERVER_CERTIFICATE_PATH"
                         ),
                         key=required(settings.server_key_path, "PILEWAY_SERVER_KEY_PATH"),
+                        client_authority=required(settings.device_ca_path, "PILEWAY_DEVICE_CA_PATH"),
                     ),
                 ],
                 on_stop=hub.close,
@@ -78,15 +80,31 @@ def _device_app(settings: Settings, pool: ConnectionPool[Connection]) -> FastAPI
         )
     except ValueError as error:
         raise SettingsInvalid("PILEWAY_DEVICE_CA_KEY_PATH", str(error)) from None
-    service = Enrolment(
+    broker_url = required(settings.device_broker_url, "PILEWAY_DEVICE_BROKER_URL")
+    broker_ca_pem = required(settings.broker_ca_path, "PILEWAY_BROKER_CA_PATH").read_text()
+    enrolling = Enrolment(
         pool=pool,
         clock=settings.clock.now,
-        wall_clock=lambda: datetime.now(UTC),
+        wall_clock=_wall_clock,
         authority=authority,
         vault=composition.vault(settings),
-        broker_url=required(settings.device_broker_url, "PILEWAY_DEVICE_BROKER_URL"),
-        broker_ca_pem=required(settings.broker_ca_path, "PILEWAY_BROKER_CA_PATH").read_text(),
+        broker_url=broker_url,
+        broker_ca_pem=broker_ca_pem,
+    )
+    renewing = Renewal(
+        pool=pool,
+        clock=settings.clock.now,
+        wall_clock=_wall_clock,
+        authority=authority,
+        broker_url=broker_url,
+        broker_ca_pem=broker_ca_pem,
     )
     app = FastAPI(title="Pileway device enrolment", openapi_url=None)
-    app.include_router(enrolment.router(service))
+    app.include_router(enrolment.router(enrolling))
+    app.include_router(renewal.router(renewing))
     return app
+
+
+def _wall_clock() -> datetime:
+    """The machine's own clock: certificates are for TLS libraries, which know no other."""
+    return datetime.now(UTC)

@@ -4,6 +4,7 @@ Each server runs in a thread of its own, where uvicorn leaves the signals alone:
 """
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from pileway.client_certificates import ClientCertificateProtocol
 from pileway.errors import PilewayError
 from pileway.process import stop_event, tell_ready
 
@@ -34,13 +36,18 @@ class ServerFailed(PilewayError):
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """One application on one port; HTTPS with a certificate and its key."""
+    """One application on one port; HTTPS with a certificate and its key.
+
+    With `client_authority` a client may present a certificate, which that authority must have signed; requests
+    carry it in their scope.
+    """
 
     app: FastAPI
     host: str
     port: int
     certificate: Path | None = None
     key: Path | None = None
+    client_authority: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,9 @@ def _start(listener: Listener, bound: socket.socket) -> _Running:
         backlog=BACKLOG,
         ssl_certfile=listener.certificate,
         ssl_keyfile=listener.key,
+        ssl_ca_certs=listener.client_authority,
+        ssl_cert_reqs=ssl.CERT_NONE if listener.client_authority is None else ssl.CERT_OPTIONAL,
+        http="auto" if listener.client_authority is None else ClientCertificateProtocol,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([bound],), name=f"web-{listener.port}", daemon=True)

@@ -39,6 +39,8 @@ OWNERS = {
     "0007_meter": "charging",
     "0008_lane_leases": "database",
     "0009_pile_care": "charging",
+    "0010_safety": "charging",
+    "0011_identity": "charging",
 }
 DATABASE_TABLES = ("schema_migration", "job_queue_version")
 # Reports: made from the meter, read by whoever owns meter samples.

@@ -26,7 +26,7 @@ from charging import enrolment as claims
 from charging import piles
 from charging.enrolment import SecretVault
 from database.pool import Connection
-from gateway import enrolment
+from gateway import device_routes, enrolment
 from gateway.certificate_authority import CertificateAuthority
 from gateway.enrolment import Enrolment
 from pileway import certificates, street
@@ -242,7 +242,7 @@ def test_a_bad_body_is_refused_in_json(body: bytes, desk: Desk) -> None:
 
 
 def test_an_oversized_body_is_refused_unread(desk: Desk) -> None:
-    answer = desk.post("x" * enrolment.MAX_REQUEST_BYTES, "")
+    answer = desk.post("x" * device_routes.MAX_REQUEST_BYTES, "")
     assert answer.refusal == (400, "request_invalid")
 
 
