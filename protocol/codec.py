@@ -19,6 +19,12 @@ from protocol.topics import Direction
 
 MAX_BODY_BYTES: Final = 16 * 1024
 MAX_DEPTH: Final = 8
+MAX_CONTAINER_HEADS: Final = 8_000
+"""Most bytes of an item that may look like the head of an array or a map.
+
+Sixteen thousand empty arrays fit into a frame and cost more than a millisecond to make. No message has a tenth of
+this many; sealed bytes and Chinese texts have such bytes too, but at most two in three.
+"""
 
 
 def encode(message: Message) -> bytes:
@@ -45,6 +51,11 @@ def decode(direction: Direction, name: str, body: bytes) -> Message | UnknownMes
 
 def read_item(encoded: bytes) -> Any:
     """Exactly one CBOR data item without tags, indefinite lengths or repeated keys; raises Malformed."""
+    if (
+        len(encoded) > MAX_CONTAINER_HEADS
+        and len(encoded.translate(None, _OTHER_HEADS)) > MAX_CONTAINER_HEADS
+    ):
+        raise Malformed(f"more than {MAX_CONTAINER_HEADS} arrays and maps")
     stream = io.BytesIO(encoded)
     try:
         item = cbor2.CBORDecoder(
@@ -78,4 +89,5 @@ class _EveryTag(Mapping[int, Any]):
         return 0
 
 
+_OTHER_HEADS: Final = bytes(byte for byte in range(256) if not 0x80 <= byte <= 0xBF)
 _NO_TAGS: Final = _EveryTag()
