@@ -1,0 +1,78 @@
+"""What may be done to a pile beyond the wire: by the simulator's adapter, or by a person who is asked to."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+class Ability(StrEnum):
+    """What a bench can do; the names cases use in ``needs``."""
+
+    FRESH = "fresh"
+    """a new pile for each case, not enrolled yet"""
+    HANDS = "hands"
+    """plug a load in and pull it"""
+    POWER = "power"
+    """take the pile's mains away"""
+    NO_CLOCK = "no-clock"
+    """a pile that wakes up without a date"""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What hangs in a socket: so many watts; after ``full_after_s`` of charging only ``rest_w``, if it is a battery."""
+
+    power_w: float
+    full_after_s: float | None = None
+    rest_w: float = 4.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """The pile a case wants: who it is, where it enrols, and by which clock it lives."""
+
+    pile_id: str
+    claim_code: str
+    enrolment_url: str
+    ca_path: Path
+    port_count: int
+    has_clock: bool
+    clock: Callable[[], datetime]
+    speed: float
+
+
+class Bench(Protocol):
+    """One pile on the table. Seconds are real ones. What a bench lacks the ability for raises NotPossible."""
+
+    async def power_on(self) -> None:
+        """Let the pile start for the first time."""
+        ...
+
+    async def cut_power(self, for_s: float) -> None:
+        """Take the mains away; returns when the pile is without power."""
+        ...
+
+    async def plug(self, port: int, load: Load) -> None:
+        """Put a plug in."""
+        ...
+
+    async def unplug(self, port: int) -> None:
+        """Pull the plug."""
+        ...
+
+
+class Workshop(Protocol):
+    """Makes piles to order."""
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What its benches can do."""
+        ...
+
+    def bench(self, order: Order) -> AbstractAsyncContextManager[Bench]:
+        """A new pile, not powered yet; gone afterwards."""
+        ...

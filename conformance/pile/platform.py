@@ -1,0 +1,149 @@
+"""The kit's platform: an enrolment desk, a tap before a real broker, and one connection that hears every pile."""
+
+import asyncio
+import contextlib
+import ssl
+import tempfile
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import aiomqtt
+
+from conformance.pile.authority import Files
+from conformance.pile.desk import Desk, Register
+from conformance.pile.tap import Tap
+from conformance.pile.wire import Wire
+from protocol import topics
+from protocol.errors import BadTopic
+
+HEARD_QUEUE_MAX: Final = 20_000
+PUBLISH_LIMIT_S: Final = 10.0
+EVERY_PILE: Final = "v1/+/+/up/+"
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A real broker: its listener for piles and the one for the platform (``mqtts://host:port``).
+
+    ``certificate`` and ``key`` let the kit's connection in at the second one.
+    """
+
+    device_url: str
+    service_url: str
+    certificate: Path
+    key: Path
+
+
+class Platform:
+    """Serves any number of piles at once. An async context manager.
+
+    ``host`` is where piles are listened for, ``told_host`` how they are told to reach it.
+    """
+
+    def __init__(
+        self, broker: Broker, files: Files, *, host: str = "127.0.0.1", told_host: str = "127.0.0.1"
+    ) -> None:
+        self._broker = broker
+        self._files = files
+        self._host, self._told_host = host, told_host
+        self._wires: dict[str, Wire] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pileway-conformance-")))
+            self._folder = folder
+            self._desk = await stack.enter_async_context(
+                Desk(self._files, host=self._host, told_host=self._told_host)
+            )
+            self._client = await stack.enter_async_context(self._connection())
+            await self._client.subscribe(EVERY_PILE, qos=1)
+            listening = asyncio.create_task(self._listen())
+            stack.push_async_callback(_cancelled, listening)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    @property
+    def enrolment_url(self) -> str:
+        """Where piles enrol."""
+        return self._desk.url
+
+    @property
+    def ca_path(self) -> Path:
+        """Whom a pile must trust to enrol."""
+        return self._files.server_ca
+
+    @asynccontextmanager
+    async def expecting(
+        self, pile_id: str, claim_code: str, *, now_ms: Callable[[], int]
+    ) -> AsyncGenerator[Wire]:
+        """While entered a pile may enrol and connect; gives the wire it is heard on."""
+        tap = Tap(
+            pile_id,
+            self._files,
+            self._folder,
+            host=self._host,
+            told_host=self._told_host,
+            broker=_address(self._broker.device_url),
+        )
+        async with tap:
+            register = Register(pile_id, claim_code, tap.url, now_ms)
+            wire = self._wires[pile_id] = Wire(pile_id, tap, register, now_ms, self._publish)
+            self._desk.register(register)
+            try:
+                yield wire
+            finally:
+                self._desk.forget(pile_id)
+                del self._wires[pile_id]
+
+    def _connection(self) -> aiomqtt.Client:
+        host, port = _address(self._broker.service_url)
+        tls = ssl.create_default_context(cafile=self._files.server_ca)
+        tls.load_cert_chain(self._broker.certificate, self._broker.key)
+        return aiomqtt.Client(
+            host,
+            port,
+            identifier="conformance",
+            protocol=aiomqtt.ProtocolVersion.V5,
+            tls_context=tls,
+            max_queued_incoming_messages=HEARD_QUEUE_MAX,
+        )
+
+    async def _publish(self, topic: str, payload: bytes) -> None:
+        await self._client.publish(topic, payload, qos=1, timeout=PUBLISH_LIMIT_S)
+
+    async def _listen(self) -> None:
+        sending: set[asyncio.Task[None]] = set()
+        async for message in self._client.messages:
+            topic = str(message.topic)
+            try:
+                wire = self._wires.get(topics.parse(topic).pile_id)
+            except BadTopic:
+                continue
+            answer = wire.take_in(topic, message.payload) if wire is not None else None
+            if wire is not None and answer is not None:
+                task = asyncio.create_task(wire.send(answer))
+                sending.add(task)
+                task.add_done_callback(sending.discard)
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    assert parts.hostname is not None, "a broker URL names its host"
+    return parts.hostname, parts.port or 8883

@@ -1,0 +1,83 @@
+"""`pileway conformance pile`: a broker, the kit's platform and piles for it; then the cases, and their report."""
+
+import asyncio
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from conformance import run
+from conformance.case import Case
+from conformance.pile import cases
+from conformance.pile.authority import Files
+from conformance.pile.fresh_stage import FreshStage
+from conformance.pile.platform import Broker, Platform
+from conformance.pile.subject import Pile
+from conformance.report import Report
+from conformance.run import Progress
+from pileway import home
+from pileway.embedded_broker import EmbeddedBroker
+from pileway.simulated_bench import SimulatedWorkshop
+
+AT_ONCE: Final = 12
+TOTAL_LIMIT_S: Final = 140.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A running broker with the kit's way in, the files of its authorities, and a folder for memories."""
+
+    broker: Broker
+    files: Files
+    folder: Path
+
+
+@contextmanager
+def parts() -> Generator[Parts]:
+    """A broker of the kit's own in a temporary folder. Raises a PilewayError that says what is missing."""
+    with tempfile.TemporaryDirectory(prefix="pileway-conformance-") as root:
+        folder = home.prepare(Path(root))
+        server = EmbeddedBroker(
+            folder=folder / "broker", secrets=folder / "secrets", log_path=folder / "log" / "mosquitto.log"
+        )
+        address = server.start()
+        try:
+            yield Parts(
+                Broker(
+                    device_url=address.device_url,
+                    service_url=address.service_url,
+                    certificate=address.gateway_certificate_path,
+                    key=address.gateway_key_path,
+                ),
+                Files(
+                    device_ca=folder / "secrets" / "device-ca.crt",
+                    device_ca_key=folder / "secrets" / "device-ca.key",
+                    server_certificate=folder / "secrets" / "broker.crt",
+                    server_key=folder / "secrets" / "broker.key",
+                    server_ca=address.server_ca_path,
+                ),
+                folder,
+            )
+        finally:
+            server.stop()
+
+
+def judge_simulator(chosen: Sequence[Case[Pile]], *, progress: Progress, at_once: int = AT_ONCE) -> Report:
+    """Play cases against simulated piles, a new one for each."""
+    with parts() as made, SimulatedWorkshop(made.folder / "piles") as workshop:
+        return asyncio.run(_judge(made, workshop, chosen, progress, at_once))
+
+
+async def _judge(
+    made: Parts, workshop: SimulatedWorkshop, chosen: Sequence[Case[Pile]], progress: Progress, at_once: int
+) -> Report:
+    async with Platform(made.broker, made.files) as platform:
+        stage = FreshStage(platform, workshop, at_once=at_once)
+        return await run.run(chosen, stage, side="pile", total_limit_s=TOTAL_LIMIT_S, progress=progress)
+
+
+def every_case(patterns: Sequence[str]) -> list[Case[Pile]]:
+    """The cases whose ids match, or all."""
+    return run.chosen(cases.ALL, patterns)

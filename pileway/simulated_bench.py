@@ -1,0 +1,149 @@
+"""The simulator on the conformance kit's bench: piles made to order, in a thread with an event loop of their own."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from conformance.pile.bench import Ability, Load, Order
+from device_sim.battery import Battery, Chemistry, Pack
+from device_sim.configuration import PileConfig
+from device_sim.fleet import Fleet
+from device_sim.runner import SimulatedPile
+
+STOP_LIMIT_S: Final = 15.0
+
+_FOR_EVER_H: Final = 10_000.0
+_FALLS_WITHIN_MIN: Final = 0.05
+
+_T = TypeVar("_T")
+
+
+class SimulatedWorkshop:
+    """Makes simulated piles whose memory lies in `folder`. A context manager; its thread lives while entered."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="simulated-piles", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(STOP_LIMIT_S)
+        self._loop.close()
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What the simulator can do."""
+        return frozenset({Ability.FRESH, Ability.HANDS, Ability.POWER, Ability.NO_CLOCK})
+
+    @asynccontextmanager
+    async def bench(self, order: Order) -> AsyncGenerator["SimulatedBench"]:
+        """A new simulated pile, not powered yet."""
+        bench = SimulatedBench(self._config(order), order, self._loop)
+        try:
+            yield bench
+        finally:
+            await bench.put_away()
+
+    def _config(self, order: Order) -> PileConfig:
+        return PileConfig(
+            pile_id=order.pile_id,
+            port_count=order.port_count,
+            folder=self._folder / order.pile_id,
+            enrolment_url=order.enrolment_url,
+            claim_code=order.claim_code,
+            enrolment_ca=order.ca_path,
+            battery_clock=order.has_clock,
+        )
+
+
+class SimulatedBench:
+    """One simulated pile; what is done to it is done in its own thread."""
+
+    def __init__(self, config: PileConfig, order: Order, loop: asyncio.AbstractEventLoop) -> None:
+        self._config = config
+        self._order = order
+        self._loop = loop
+        self._fleet: Fleet | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def power_on(self) -> None:
+        """Let the pile enrol and run."""
+
+        async def begin() -> None:
+            self._fleet = Fleet([self._config], clock=self._order.clock, speed=self._order.speed)
+            self._running = asyncio.create_task(self._fleet.run())
+
+        await self._there(begin)
+
+    async def cut_power(self, for_s: float) -> None:
+        """Take the mains away for so many real seconds."""
+        await self._do(lambda pile: pile.cut_power(for_s))
+
+    async def plug(self, port: int, load: Load) -> None:
+        """Put a charger in, with a battery that behaves as the load says."""
+        await self._do(lambda pile: pile.plug(port, _battery(load)))
+
+    async def unplug(self, port: int) -> None:
+        """Pull the plug."""
+        await self._do(lambda pile: pile.unplug(port))
+
+    async def put_away(self) -> None:
+        """Switch the pile off for good."""
+
+        async def end() -> None:
+            if self._running is not None:
+                self._running.cancel()
+                await asyncio.wait({self._running}, timeout=STOP_LIMIT_S)
+
+        await self._there(end)
+
+    async def _do(self, action: Callable[[SimulatedPile], _T]) -> _T:
+        async def act() -> _T:
+            assert self._fleet is not None, "the pile is powered on first"
+            return action(self._fleet.pile(self._config.pile_id))
+
+        return await self._there(act)
+
+    async def _there(self, action: Callable[[], Awaitable[_T]]) -> _T:
+        async def act() -> _T:
+            return await action()
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(act(), self._loop))
+
+
+def _battery(load: Load) -> Battery:
+    """A charger that draws the same power all the time, or until its battery is full."""
+    if load.full_after_s is None:
+        pack = Pack(
+            "constant load",
+            Chemistry.LITHIUM,
+            load.power_w,
+            load.power_w,
+            _FOR_EVER_H,
+            1.0,
+            load.power_w,
+            0.0,
+        )
+        return Battery(pack, depth=0.8)
+    pack = Pack(
+        "short charge",
+        Chemistry.LITHIUM,
+        load.power_w,
+        load.power_w,
+        load.full_after_s / 3600,
+        _FALLS_WITHIN_MIN,
+        load.rest_w,
+        load.rest_w,
+    )
+    return Battery(pack, depth=0.8)
