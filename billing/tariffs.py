@@ -23,6 +23,7 @@ __all__ = [
     "canonical_json",
     "current",
     "get",
+    "in_force",
     "publish",
 ]
 
@@ -97,6 +98,18 @@ def current(conn: Connection[TupleRow], *, site_id: str, at: datetime) -> Tariff
     if row is None:
         raise TariffMissing(site_id, at)
     return _version(row)
+
+
+def in_force(conn: Connection[TupleRow], *, at: datetime) -> dict[str, int]:
+    """The id of the version that holds at an instant at each site that has one."""
+    rows = conn.execute(
+        """
+        SELECT DISTINCT ON (site_id) site_id, tariff_version_id
+          FROM tariff_version WHERE effective_from <= %(at)s ORDER BY site_id, effective_from DESC
+        """,
+        {"at": at},
+    ).fetchall()
+    return dict(rows)
 
 
 def get(conn: Connection[TupleRow], tariff_version_id: int) -> TariffVersion:

@@ -78,16 +78,17 @@ def enqueue(
     expires_at: datetime,
     now: datetime,
 ) -> UUID:
-    """Create a command; the gateway that serves the pile hears of it at commit. Raises PileUnknown."""
+    """Create a command; the gateway that serves the pile, or its host, hears of it at commit. Raises PileUnknown."""
     command_id = uuid4()
     row = conn.execute(
         """
         WITH created AS (
             INSERT INTO command (command_id, pile_id, shard, session_id, kind, body, state, created_at, expires_at,
                                  retry_at)
-            SELECT %(command_id)s, pile_id, shard, %(session_id)s, %(kind)s, %(body)s, 'pending', %(now)s,
-                   %(expires_at)s, %(now)s
-              FROM pile WHERE pile_id = %(pile_id)s
+            SELECT %(command_id)s, pile.pile_id, coalesce(host.shard, pile.shard), %(session_id)s, %(kind)s, %(body)s,
+                   'pending', %(now)s, %(expires_at)s, %(now)s
+              FROM pile LEFT JOIN pile AS host ON host.pile_id = pile.parent_pile_id
+             WHERE pile.pile_id = %(pile_id)s
             RETURNING shard)
         SELECT pg_notify('command_outbox', shard::text) FROM created
         """,
@@ -155,13 +156,18 @@ def answered(
     done: bool,
     result: Mapping[str, Any],
     now: datetime,
+    kind: CommandKind | None = None,
 ) -> Command | None:
-    """Record a pile's answer. None when the command is not this pile's, or was answered or expired before."""
+    """Record a pile's answer to a command, of this kind if one is given.
+
+    None when the command is not this pile's or of another kind, or was answered or given up before.
+    """
     facts = {
         "command_id": command_id,
         "pile_id": pile_id,
         "state": CommandState.DONE if done else CommandState.REFUSED,
         "result": Jsonb(dict(result)),
+        "kind": kind,
         "now": now,
     }
     with conn.cursor(row_factory=class_row(Command)) as cursor:
@@ -169,6 +175,7 @@ def answered(
             """
             UPDATE command SET state = %(state)s, answered_at = %(now)s, result = %(result)s
              WHERE command_id = %(command_id)s AND pile_id = %(pile_id)s AND state IN ('pending', 'sent')
+               AND (%(kind)s::text IS NULL OR kind = %(kind)s)
             RETURNING command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count
             """,
             facts,
@@ -178,6 +185,7 @@ def answered(
             """
             UPDATE command SET late_result = %(result)s, late_at = %(now)s
              WHERE command_id = %(command_id)s AND pile_id = %(pile_id)s AND state = 'expired' AND late_at IS NULL
+               AND (%(kind)s::text IS NULL OR kind = %(kind)s)
             """,
             facts,
         )
@@ -186,30 +194,44 @@ def answered(
     return command
 
 
-def is_live(conn: Connection[TupleRow], *, pile_id: str, kind: CommandKind) -> bool:
-    """Whether a pile has a command of this kind that is neither answered nor given up."""
-    return (
-        conn.execute(
+def live_until(conn: Connection[TupleRow], *, pile_id: str, kind: CommandKind) -> datetime | None:
+    """The deadline of a pile's command of this kind that is neither answered nor given up; None without one."""
+    row = conn.execute(
+        """
+        SELECT max(expires_at) FROM command
+         WHERE pile_id = %(pile_id)s AND kind = %(kind)s AND state IN ('pending', 'sent')
+        """,
+        {"pile_id": pile_id, "kind": kind},
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def live_of_session(conn: Connection[TupleRow], session_id: UUID, kind: CommandKind) -> Command | None:
+    """A session's newest command of this kind that is neither answered nor given up; None without one."""
+    with conn.cursor(row_factory=class_row(Command)) as cursor:
+        return cursor.execute(
             """
-            SELECT command_id FROM command
-             WHERE pile_id = %(pile_id)s AND kind = %(kind)s AND state IN ('pending', 'sent') LIMIT 1
+            SELECT command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count FROM command
+             WHERE session_id = %(session_id)s AND kind = %(kind)s AND state IN ('pending', 'sent')
+             ORDER BY created_at DESC LIMIT 1
             """,
-            {"pile_id": pile_id, "kind": kind},
+            {"session_id": session_id, "kind": kind},
         ).fetchone()
-        is not None
-    )
 
 
-def supersede(conn: Connection[TupleRow], *, pile_id: str, kind: CommandKind) -> None:
-    """Give up a pile's live commands of a kind because a newer one says it better."""
+def supersede(
+    conn: Connection[TupleRow], *, pile_id: str, kind: CommandKind, port_no: int | None = None
+) -> None:
+    """Give up a pile's live commands of a kind, or those of one port, because a newer one says it better."""
     with conn.cursor(row_factory=class_row(Command)) as cursor:
         given_up = cursor.execute(
             """
             UPDATE command SET state = 'expired', result = '{"cause": "superseded"}'
              WHERE pile_id = %(pile_id)s AND kind = %(kind)s AND state IN ('pending', 'sent')
+               AND (%(port_no)s::int IS NULL OR %(port_no)s::int = coalesce(body -> 'port_no', body -> 'port')::int)
             RETURNING command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count
             """,
-            {"pile_id": pile_id, "kind": kind},
+            {"pile_id": pile_id, "kind": kind, "port_no": port_no},
         ).fetchall()
     _tell(conn, given_up)
 

@@ -3,7 +3,7 @@
 ChargingError
 ├── SiteUnknown, PileUnknown, PortUnknown, SessionUnknown   nothing by that name
 ├── PileExists, PileIdInvalid                               registration refused
-├── ClaimRefused                                            enrolment refused
+├── ClaimRefused, TooManyAttempts                           enrolment refused
 ├── CertificateRefused, RenewedTooOften                     renewal refused
 ├── ParentUnfit                                             a host this pile cannot stand behind
 ├── TransitionRefused                                       a state that may not follow
@@ -11,7 +11,14 @@ ChargingError
 ├── AmountRefused, AmountBuysNothing                        a prepayment outside its limits, or below any price
 ├── AlarmUnknown, LockUnknown, NoticeUnknown                nothing by that id
 ├── AlarmStillRaised                                        a lock that only an override lifts
+├── ReleaseUnknown, RolloutUnknown, CardUnknown             nothing by that id
+├── ReleaseRefused, ReleaseConflict                         firmware that is not what its maker signed, or not the first
+├── RolloutRefused, RolloutOver                             a rollout that cannot begin, or has ended
+├── CardExists                                              a number that is registered already
 ├── SettlementInconsistent                                  a settlement that contradicts itself
+├── CommandUnknown, PileOutOfService                        no such command; no pile to command
+├── SettingRefused, TariffUnshowable                        a configuration or a tariff no pile could take
+├── ExtensionRefused                                        no more time or energy for a session
 └── SecretUnreadable                                        a device secret the key in use cannot open
 """
 
@@ -80,6 +87,16 @@ class ClaimRefused(ChargingError):
 
     def __str__(self) -> str:
         return f"claim code refused for pile {self.pile_id!r}"
+
+
+@dataclass
+class TooManyAttempts(ChargingError):
+    """Too many claim codes were refused to this pile, or to where the request came from."""
+
+    pile_id: str
+
+    def __str__(self) -> str:
+        return f"too many refused claim codes for pile {self.pile_id!r}, or from its address"
 
 
 @dataclass
@@ -186,6 +203,80 @@ class AlarmStillRaised(ChargingError):
 
 
 @dataclass
+class ReleaseUnknown(ChargingError):
+    release_id: int
+
+    def __str__(self) -> str:
+        return f"no firmware release {self.release_id}"
+
+
+@dataclass
+class ReleaseRefused(ChargingError):
+    """`what` is size, hash or signature."""
+
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        return self.why
+
+
+@dataclass
+class ReleaseConflict(ChargingError):
+    model: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"version {self.version!r} of model {self.model!r} exists already and is another one"
+
+
+@dataclass
+class RolloutUnknown(ChargingError):
+    rollout_id: UUID
+
+    def __str__(self) -> str:
+        return f"no rollout {self.rollout_id}"
+
+
+@dataclass
+class RolloutRefused(ChargingError):
+    """`field` is what keeps it from beginning."""
+
+    field: str
+    why: str
+
+    def __str__(self) -> str:
+        return self.why
+
+
+@dataclass
+class RolloutOver(ChargingError):
+    rollout_id: UUID
+    state: str
+
+    def __str__(self) -> str:
+        return f"rollout {self.rollout_id} is {self.state}"
+
+
+@dataclass
+class CardUnknown(ChargingError):
+    card_id: UUID
+
+    def __str__(self) -> str:
+        return f"no card {self.card_id}"
+
+
+@dataclass
+class CardExists(ChargingError):
+    """The number itself is not named."""
+
+    card_id: UUID
+
+    def __str__(self) -> str:
+        return f"this number is registered at this site already, as card {self.card_id}"
+
+
+@dataclass
 class SettlementInconsistent(ChargingError):
     session_id: UUID
     why: str
@@ -201,3 +292,54 @@ class SecretUnreadable(ChargingError):
 
     def __str__(self) -> str:
         return f"secret {self.epoch} of pile {self.pile_id!r} does not open with this key-encryption key"
+
+
+@dataclass
+class CommandUnknown(ChargingError):
+    command_id: UUID
+
+    def __str__(self) -> str:
+        return f"no command {self.command_id}"
+
+
+@dataclass
+class PileOutOfService(ChargingError):
+    """`state` is one of PileState's values."""
+
+    pile_id: str
+    state: str
+
+    def __str__(self) -> str:
+        return f"pile {self.pile_id!r} takes no commands: it is {self.state}"
+
+
+@dataclass
+class SettingRefused(ChargingError):
+    """`cause` is the protocol's word: unknown_key, out_of_range, contradiction."""
+
+    pile_id: str
+    key: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"setting {self.key!r} of pile {self.pile_id!r} refused: {self.cause}"
+
+
+@dataclass
+class TariffUnshowable(ChargingError):
+    tariff_version_id: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"tariff version {self.tariff_version_id} cannot be shown by a pile: {self.why}"
+
+
+@dataclass
+class ExtensionRefused(ChargingError):
+    """`why` is one of session_not_running, below_present, too_long."""
+
+    session_id: UUID
+    why: str
+
+    def __str__(self) -> str:
+        return f"session {self.session_id} cannot be extended: {self.why}"

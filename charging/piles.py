@@ -217,6 +217,20 @@ def booted(conn: Connection[TupleRow], report: BootReport, *, now: datetime) -> 
     return get(conn, report.pile_id)
 
 
+def set_rhythm(
+    conn: Connection[TupleRow], *, pile_id: str, heartbeat_s: int | None, sample_s: int | None
+) -> None:
+    """Expect this rhythm of a pile from now on, and tell it at boot; None leaves a value as it is."""
+    conn.execute(
+        """
+        UPDATE pile SET heartbeat_s = coalesce(%(heartbeat_s)s, heartbeat_s),
+               sample_s = coalesce(%(sample_s)s, sample_s)
+         WHERE pile_id = %(pile_id)s
+        """,
+        {"pile_id": pile_id, "heartbeat_s": heartbeat_s, "sample_s": sample_s},
+    )
+
+
 def heartbeat(conn: Connection[TupleRow], telemetry: Telemetry, *, now: datetime) -> None:
     """Keep a heartbeat; a repeat of the same instant changes nothing."""
     conn.execute(
@@ -290,6 +304,12 @@ def gone(conn: Connection[TupleRow], *, pile_id: str, boot: int, connection: int
     ).rowcount
     if lost:
         events.record(conn, pile_id=pile_id, kind=EventKind.LINK_LOST, now=now, detail={"by": "last_will"})
+        behind = conn.execute(
+            "UPDATE pile SET online = false WHERE parent_pile_id = %(pile_id)s AND online RETURNING pile_id",
+            {"pile_id": pile_id},
+        ).fetchall()
+        for (child_id,) in behind:
+            events.record(conn, pile_id=child_id, kind=EventKind.LINK_LOST, now=now, detail={"by": "host_gone"})
     return bool(lost)
 
 

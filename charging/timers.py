@@ -12,7 +12,7 @@ from psycopg.rows import TupleRow
 
 from billing import payments
 from billing.payments import PaymentState
-from charging import commands, piles, sessions, settlements, starts
+from charging import commands, configurations, piles, safety_timers, sessions, settlements, shown_tariffs, starts
 from charging.commands import CommandKind
 from charging.session_states import SessionState
 from charging.waits import Waits
@@ -94,5 +94,15 @@ def settle_by_samples(conn: Connection[TupleRow], waits: Waits, now: datetime) -
     return True
 
 
-STEPS: tuple[Step, ...] = (expire_command, mark_silent_pile, cancel_unpaid, mark_overdue, settle_by_samples)
+STEPS: tuple[Step, ...] = (
+    expire_command,
+    mark_silent_pile,
+    cancel_unpaid,
+    mark_overdue,
+    settle_by_samples,
+    *safety_timers.STEPS,
+    configurations.send_due,
+    shown_tariffs.notice_new,
+    shown_tariffs.send_due,
+)
 """Everything that time makes due; each is repeated while it finds a case."""

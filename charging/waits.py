@@ -14,6 +14,12 @@ class Waits:
     """From the payment to the pile's answer; then the rider gets everything back."""
     stop: timedelta = timedelta(hours=24)
     """How long a stop stays worth sending."""
+    service: timedelta = timedelta(seconds=30)
+    """How long a technician's command stays worth doing: somebody stands there or looks at the answer."""
+    care: timedelta = timedelta(hours=24)
+    """How long a configuration, a tariff or a port's service state is sent; then it is looked at again."""
+    clock_jump: timedelta = timedelta(seconds=60)
+    """A pile's clock may be off by so much when it asks for the time before the operator is told."""
     resend: timedelta = timedelta(seconds=5)
     """Between two sendings of one command."""
     silence: timedelta = timedelta(seconds=15)

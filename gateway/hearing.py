@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from charging import meter, piles, ports, settlements, starts
+from charging import configurations, meter, piles, ports, settlements, shown_tariffs, starts
 from charging.command_answers import Answer
 from charging.errors import SettlementInconsistent
+from charging.pile_care import Report
+from charging.waits import Waits
 from database.pool import Connection
 from gateway.errors import Refusal
 from gateway.link import Frame
@@ -21,6 +23,8 @@ from protocol.envelope import Counter
 from protocol.fields import Message, WireEnum
 from protocol.words import CommandResult, PortState, SettlementResult, StartResult, StopResult
 
+USUAL_WAITS = Waits()
+
 _M = TypeVar("_M", bound=Message)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HALF_HOUR = timedelta(seconds=messages.HALF_HOUR_S)
@@ -28,13 +32,14 @@ _UNPLUGGED = frozenset({PortState.DISABLED, PortState.IDLE, PortState.RESERVED, 
 
 
 class Heard(NamedTuple):
-    """An authentic message of a pile that may speak."""
+    """An authentic message of a pile that may speak; `waits` fit the clock of whoever hears it."""
 
     frame: Frame
     pile_id: str
     epoch: int
     counter: Counter
     message: Message
+    waits: Waits = USUAL_WAITS
 
 
 class Reply(NamedTuple):
@@ -51,7 +56,7 @@ class Reply(NamedTuple):
 
 
 def boot(conn: Connection, heard: Heard) -> Reply:
-    """The pile is up; it is told the time and its rhythm."""
+    """The pile is up; it is told the time, its rhythm, and which configuration and tariff it should have."""
     message = _of(messages.Boot, heard)
     now = heard.frame.received_at
     pile = piles.booted(
@@ -70,6 +75,11 @@ def boot(conn: Connection, heard: Heard) -> Reply:
         ),
         now=now,
     )
+    report = Report(pile_id=heard.pile_id, boot=heard.counter.boot, seq=heard.counter.seq)
+    config_version = configurations.booted(conn, report, version=message.config_version, now=now)
+    tariff_version = shown_tariffs.booted(
+        conn, report, site_id=pile.site_id, version=message.tariff_version, now=now
+    )
 
     def acknowledge(sent_at: datetime) -> Message:
         return messages.BootAck(
@@ -77,6 +87,8 @@ def boot(conn: Connection, heard: Heard) -> Reply:
             heartbeat_s=pile.heartbeat_s,
             sample_s=pile.sample_s,
             reconnect_jitter_s=pile.reconnect_jitter_s,
+            config_version=config_version,
+            tariff_version=tariff_version,
         )
 
     return Reply(heard.pile_id, acknowledge, opens_boot=True)
@@ -222,15 +234,6 @@ def settlement(conn: Connection, heard: Heard) -> Reply:
         return messages.SettlementAck(session_id=message.session_id, result=result)
 
     return Reply(heard.pile_id, acknowledge, refusal=refusal)
-
-
-def time_request(_conn: Connection, heard: Heard) -> Reply:
-    """The pile asks for the time."""
-
-    def tell(sent_at: datetime) -> Message:
-        return messages.Time(time_ms=epoch_ms(sent_at))
-
-    return Reply(heard.pile_id, tell)
 
 
 def meter_frame(heard: Heard) -> meter.MeterFrame:

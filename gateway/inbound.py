@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from charging.piles import PileState
 from charging.rejections import Rejection
+from charging.waits import Waits
 from database.pool import Connection
-from gateway import hearing
+from gateway import hearing, hearing_care
 from gateway.errors import Refusal
-from gateway.hearing import Heard, Reply
+from gateway.hearing import USUAL_WAITS, Heard, Reply
 from gateway.link import Frame
 from gateway.pile_registry import KnownPile, PileRegistry
 from gateway.replay_window import ReplayWindow
@@ -33,7 +34,11 @@ HANDLERS: dict[type[Message], Handler] = {
     messages.StartAck: hearing.start_ack,
     messages.Started: hearing.started,
     messages.Settlement: hearing.settlement,
-    messages.TimeRequest: hearing.time_request,
+    messages.TimeRequest: hearing_care.time_request,
+    messages.Config: hearing_care.config,
+    messages.Tariff: hearing_care.tariff,
+    messages.ExtendAck: hearing_care.extend_ack,
+    messages.LogLines: hearing_care.log_lines,
 }
 """What is done with each message but meter frames and plain answers, which the writer stores together."""
 
@@ -70,7 +75,9 @@ Reading = Heard | Refused | Repeated
 class Inbound:
     """Reads frames with the piles' keys, and knows which were committed. One thread uses it: the writer's."""
 
-    def __init__(self, *, registry: PileRegistry, window: ReplayWindow) -> None:
+    def __init__(self, *, registry: PileRegistry, window: ReplayWindow, waits: Waits = USUAL_WAITS) -> None:
+        """`waits` fit the clock by which frames are stamped."""
+        self._waits = waits
         self._registry = registry
         self._window = window
 
@@ -104,7 +111,7 @@ class Inbound:
             return Refused(frame, error.reason)
         if isinstance(message, UnknownMessage):
             return Refused(frame, Refusal.UNKNOWN_MESSAGE)
-        return Heard(frame, pile_id, opened.epoch, opened.counter, message)
+        return Heard(frame, pile_id, opened.epoch, opened.counter, message, self._waits)
 
     def _open(self, conn: Connection, known: KnownPile, pile_id: str, frame: Frame) -> Opened:
         """Raises ProtocolError. Keys are read when first needed, and again for an epoch that is not among them."""

@@ -109,7 +109,9 @@ class Gateway:
         self._writer = Writer(
             pool=parts.pool,
             batch=self._batch,
-            inbound=Inbound(registry=PileRegistry(vault=parts.vault), window=ReplayWindow()),
+            inbound=Inbound(
+                registry=PileRegistry(vault=parts.vault), window=ReplayWindow(), waits=parts.waits
+            ),
             replies=self.outbox,
             stop=self._stop_writer,
         )

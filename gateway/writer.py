@@ -49,7 +49,7 @@ _OUTAGES = (
 )
 _COLLISIONS = (DeadlockDetected, SerializationFailure, QueryCanceled)
 _PLAIN_ANSWERS = ("/stop_ack", "/command_ack")
-_MONEY = (messages.StartAck, messages.Started, messages.Settlement)
+_MONEY = (messages.StartAck, messages.Started, messages.ExtendAck, messages.Settlement)
 
 log = structlog.get_logger()
 

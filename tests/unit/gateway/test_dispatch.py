@@ -15,7 +15,7 @@ from protocol.words import StopReason
 
 def test_every_message_up_has_a_handler_but_those_stored_together() -> None:
     up = {message for message in fields.catalogue() if message.direction is Direction.UP}
-    assert up - set(HANDLERS) == {messages.MeterFrame, messages.StopAck}
+    assert up - set(HANDLERS) == {messages.MeterFrame, messages.StopAck, messages.CommandAck}
     assert set(HANDLERS) <= up
 
 
