@@ -83,7 +83,7 @@ class Ear:
                 self._kept.remove(found[0])
                 return found[0]
         except TimeoutError:
-            others = ", ".join(sorted({heard.message.message for heard in self._kept})) or "nothing"
+            others = ", ".join(sorted(set(self.names))) or "nothing"
             raise Failed(f"no {kind.message} within {within_s:.0f} s; what came: {others}") from None
 
     def waiting(self, kind: type[_M], *, where: Callable[[_M], bool] | None) -> list[Heard]:
@@ -93,6 +93,11 @@ class Ear:
             for heard in self._kept
             if isinstance(heard.message, kind) and (where is None or where(heard.message))
         ]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all that is kept, oldest first."""
+        return [heard.message.message for heard in self._kept]
 
     def clear(self) -> None:
         """Forget what is kept."""

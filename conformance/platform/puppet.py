@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 from uuid import UUID, uuid4
@@ -75,6 +76,11 @@ class Puppet:
         told_ms, heard_s = self._clock
         return told_ms + int((time.monotonic() - heard_s) * 1000 * self._speed)
 
+    @property
+    def folder(self) -> Path:
+        """Where its files are kept while the case lasts."""
+        return Path(self._folder.name)
+
     def topic(self, name: str) -> str:
         """Its own topic of a message up."""
         return f"v1/{self.identity.shard}/{self.pile_id}/up/{name}"
@@ -98,6 +104,10 @@ class Puppet:
         recipe = self.recipe(message.message)
         return Frame(recipe.topic, recipe.seal(codec.encode(message)))
 
+    def reseal(self, recipe: Recipe, *, topic: str, message: Message) -> bytes:
+        """A message sealed by a recipe for another topic."""
+        return replace(recipe, topic=topic).seal(codec.encode(message))
+
     async def connect(self, *, subscribe: bool = True) -> None:
         """Connect as the contract says, with the last will of a new connection. Raises Failed."""
         try:
@@ -115,6 +125,15 @@ class Puppet:
         will = self.seal(messages.Gone(connection=self.connection))
         self.wire = Wire(self._door(), self._arrived)
         await self.wire.open(will=will)
+
+    async def wire_as(self, client_id: str) -> Wire:
+        """Another connection with its certificate, under any client id. Raises Failed."""
+        wire = Wire(replace(self._door(), client_id=client_id), self._arrived)
+        try:
+            await wire.open()
+        except NotLetIn as error:
+            raise Failed(f"the broker does not take the client id from the certificate: {error}") from error
+        return wire
 
     @property
     def live(self) -> Wire:
@@ -186,6 +205,11 @@ class Puppet:
     def waiting(self, kind: type[_M], *, where: Callable[[_M], bool] | None = None) -> list[Heard]:
         """Messages of a kind that came and were not asked for yet, oldest first."""
         return self._ear.waiting(kind, where=where)
+
+    @property
+    def unheard(self) -> list[str]:
+        """Names of all messages that came and were not asked for yet."""
+        return self._ear.names
 
     def forget_heard(self) -> None:
         """What has come so far is of no interest."""
@@ -305,7 +329,7 @@ class Puppet:
         self._ear.hear(arrived, self.secrets)
 
     def _door(self) -> Door:
-        folder = Path(self._folder.name)
+        folder = self.folder
         certificate, key = folder / "certificate.pem", folder / "key.pem"
         certificate.write_text(self.identity.certificate_chain_pem)
         key.write_bytes(self.identity.key_pem)

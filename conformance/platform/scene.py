@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -13,8 +13,9 @@ from conformance.platform import enrolling, records
 from conformance.platform.bench import Claim, PlatformBench, SessionFacts
 from conformance.platform.enrolling import EnrolmentDesk
 from conformance.platform.puppet import ANSWER_LIMIT_S, Puppet
+from conformance.platform.wire import Wire
 from protocol import messages
-from protocol.words import PortState, SettlementResult, StartCause, StartResult, StateCause
+from protocol.words import PortState, StartCause, StartResult, StateCause
 
 AT_ONCE: Final = 12
 POLL_S: Final = 0.1
@@ -116,6 +117,7 @@ class Scene:
         self.bench = bench
         self.desk = desk
         self._piles: list[Puppet] = []
+        self._wires: list[Wire] = []
 
     async def ask(self, question: Callable[..., T], *arguments: Any) -> T:
         """Ask the bench without holding up other cases."""
@@ -216,18 +218,16 @@ class Scene:
                 raise Failed(f"the pile is not {'online' if wanted else 'offline'} within {within_s:.0f} s")
             await asyncio.sleep(POLL_S)
 
-    async def expect_unheard(self, pile: Puppet, session_id: UUID, bad: Awaitable[object]) -> None:
-        """A bad frame that carries a settlement of nobody's session is not answered, and was not stored either.
-
-        Had it been taken, the good frame of the same record that follows would be a duplicate.
-        """
-        await bad
-        record = records.changed(pile.stray_settlement(), session_id=session_id)
-        await pile.expect_settled(record, SettlementResult.UNKNOWN_SESSION_KEPT)
-        await pile.hears_no(messages.SettlementAck, where=lambda ack: ack.session_id == session_id)
+    async def connect_as(self, pile: Puppet, *, client_id: str) -> Wire:
+        """Another connection with a pile's certificate that says another client id. Raises Failed."""
+        wire = await pile.wire_as(client_id)
+        self._wires.append(wire)
+        return wire
 
     async def put_away(self) -> None:
         """Close every pile. Raises Failed when one heard what breaks the contract."""
+        for wire in self._wires:
+            await wire.close()
         for pile in self._piles:
             await pile.close()
         wrong = [f"{pile.pile_id}: {told}" for pile in self._piles for told in pile.violations]
