@@ -248,6 +248,52 @@ def bench_commands(
         )
 
 
+@bench.command("frames")
+def bench_frames(
+    repeats: Annotated[int, typer.Option(help="Times each frame is read.", min=10, max=1_000_000)] = 1000,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The figures as one JSON object on the last line.")
+    ] = False,
+) -> None:
+    """What one frame costs to open, decode and check, genuine or hostile, beside its bare floor."""
+    from pileway import bench_frames as bench_module
+
+    bench_module.run(repeats=repeats, as_json=as_json)
+
+
+firmware = typer.Typer(name="firmware", help="Sign firmware for piles, as its maker.", no_args_is_help=True)
+app.add_typer(firmware)
+
+SigningKeyOption = Annotated[Path, typer.Option("--key", help="The maker's private key (Ed25519, PEM).")]
+
+
+@firmware.command("keygen")
+def firmware_keygen(key: SigningKeyOption) -> None:
+    """Make a signing key, and beside it the public key for piles and platform."""
+    from pileway import firmware_commands
+
+    firmware_commands.keygen(key)
+
+
+@firmware.command("sign")
+def firmware_sign(
+    image: Annotated[Path, typer.Argument(help="The file piles will install.")],
+    model: Annotated[str, typer.Option(help="The model it is for.")],
+    version: Annotated[str, typer.Option(help="Its version, such as 1.10.2.")],
+    minimum_version: Annotated[str, typer.Option(help="The oldest version it may be installed over.")],
+    key: SigningKeyOption,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the manifest goes.", show_default="IMAGE.manifest.json")
+    ] = None,
+) -> None:
+    """Write an image's manifest with its signature, ready to be uploaded beside it."""
+    from pileway import firmware_commands
+
+    firmware_commands.sign(
+        image, model=model, version=version, minimum_version=minimum_version, key_path=key, out=out
+    )
+
+
 @contextmanager
 def _expected_failures() -> Generator[None]:
     """Turn what may well happen outside of us into one line; everything else is a bug and shows its trace."""
