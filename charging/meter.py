@@ -165,7 +165,8 @@ def highest_energy_dwh(conn: Connection[TupleRow], session_id: UUID) -> int:
 
 
 def _claim_frames(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> list[MeterFrame]:
-    by_key = {(frame.pile_id, frame.sampled_at): frame for frame in frames}
+    # Of one instant the first counts, in a batch as over batches.
+    by_key = {(frame.pile_id, frame.sampled_at): frame for frame in reversed(frames)}
     keys = sorted(by_key)
     rows = conn.execute(
         """

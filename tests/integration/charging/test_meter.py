@@ -1,5 +1,6 @@
 """Meter frames: stored once whatever comes twice, by COPY and by INSERT alike."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -61,6 +62,12 @@ def test_frames_sent_twice_in_any_batches_are_stored_once(conn: Connection, take
     again = meter.write_batch(conn, frames[5:] + frames[10:], takes_copy=takes_copy)
     assert (first.frames, again.frames) == (12, 8)
     assert stored(conn) == (20, 60, 60)
+
+
+def test_of_two_frames_of_one_instant_in_a_batch_the_first_counts(conn: Connection) -> None:
+    first, second = frame("P1", 60), replace(frame("P1", 60), samples=frame("P1", 3600).samples)
+    meter.write_batch(conn, [first, second])
+    assert meter.highest_energy_dwh(conn, SESSIONS[0]) == first.samples[0].energy_dwh
 
 
 def test_copy_and_insert_store_the_same_rows(conn: Connection) -> None:
