@@ -136,6 +136,10 @@ class Settings(BaseSettings):
     """Certificate of the HTTPS server that piles enrol at (PEM)."""
     server_key_path: ExistingFile | None = None
     """Key of that certificate (PEM)."""
+    device_url: WebUrl | None = None
+    """Where piles reach that server; https://host:enrolment_port when not set."""
+    firmware_public_key_path: ExistingFile | None = None
+    """The firmware maker's Ed25519 public key (PEM); uploads it did not sign are refused. Unchecked when not set."""
     payment_sim_port: Port = 8081
     """Port of the simulated payment rails."""
     payment_sim_folder: Path | None = None
@@ -194,6 +198,11 @@ class Settings(BaseSettings):
     def web_url(self) -> str:
         """Where riders and piles reach us."""
         return self.public_url or f"http://{self.reachable_host}:{self.port}"
+
+    @property
+    def device_web_url(self) -> str:
+        """Where piles reach the server they enrol at and fetch firmware from."""
+        return self.device_url or f"https://{self.reachable_host}:{self.enrolment_port}"
 
     def with_values(self, **values: Any) -> Self:
         """A copy with other values, validated like the first ones; raises `SettingsInvalid`."""

@@ -41,6 +41,7 @@ OWNERS = {
     "0009_pile_care": "charging",
     "0010_safety": "charging",
     "0011_identity": "charging",
+    "0012_firmware_and_local_starts": "charging",
 }
 DATABASE_TABLES = ("schema_migration", "job_queue_version")
 # Reports: made from the meter, read by whoever owns meter samples.
