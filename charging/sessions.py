@@ -4,6 +4,7 @@ This module keeps the record and moves its state; starts.py, settlements.py and 
 one order everywhere: port, session, ledger accounts.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import LiteralString
@@ -16,7 +17,7 @@ from billing.refunds import Refund
 from charging import commands, ports
 from charging.commands import CommandKind
 from charging.errors import SessionUnknown
-from charging.session_states import SessionState, can_move
+from charging.session_states import UNDER_WAY, SessionState, can_move
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """A pile's clock may be off by so much before it counts as wrong."""
@@ -74,6 +75,26 @@ def get(conn: Connection[TupleRow], session_id: UUID) -> ChargingSession:
 def lock(conn: Connection[TupleRow], session_id: UUID) -> ChargingSession | None:
     """Hold a session until the transaction ends; None when there is none."""
     return _select(conn, session_id, _SELECT_FOR_UPDATE)
+
+
+def hold(conn: Connection[TupleRow], session_ids: Iterable[UUID], *, of_piles: Iterable[str] = ()) -> None:
+    """Hold these sessions, and those under way on these piles, in the order everybody takes several in.
+
+    Whoever handles more than one session in a transaction holds them all before the first posting: a posting holds
+    its accounts, which the next session's other user may be waiting for.
+    """
+    conn.execute(
+        """
+        SELECT session_id FROM charging_session
+         WHERE session_id = ANY(%(session_ids)s) OR (pile_id = ANY(%(pile_ids)s) AND state = ANY(%(under_way)s))
+         ORDER BY session_id FOR NO KEY UPDATE
+        """,
+        {
+            "session_ids": list(session_ids),
+            "pile_ids": list(of_piles),
+            "under_way": sorted(UNDER_WAY),
+        },
+    )
 
 
 def lock_with_port(conn: Connection[TupleRow], session_id: UUID) -> ChargingSession | None:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Protocol
+from uuid import UUID
 
 import structlog
 from psycopg import InterfaceError, OperationalError
@@ -23,7 +24,7 @@ from psycopg.errors import (
 )
 from psycopg_pool import ConnectionPool
 
-from charging import command_answers, meter, piles, rejections
+from charging import command_answers, meter, piles, rejections, sessions
 from charging.rejections import Rejection
 from database.pool import Connection
 from gateway import hearing
@@ -49,7 +50,7 @@ _OUTAGES = (
 )
 _COLLISIONS = (DeadlockDetected, SerializationFailure, QueryCanceled)
 _PLAIN_ANSWERS = ("/stop_ack", "/command_ack")
-_MONEY = (messages.StartAck, messages.Started, messages.ExtendAck, messages.Settlement)
+_MONEY = (messages.StartAck, messages.Started, messages.ExtendAck, messages.Settlement, messages.Alarm)
 
 log = structlog.get_logger()
 
@@ -163,6 +164,8 @@ class Writer:
             stored.sort(self._inbound.read(conn, frames))
             order = _in_order_of_locks(stored.heard)
             stored.handle(conn, order.reports)
+            if order.money:
+                sessions.hold(conn, order.sessions(), of_piles=order.alarmed_piles())
             if order.meter_frames:
                 meter.write_batch(conn, [hearing.meter_frame(heard) for heard in order.meter_frames])
             stored.handle(conn, order.money)
@@ -260,6 +263,15 @@ class _Order:
     money: list[Heard] = field(default_factory=list[Heard])
     answers: list[Heard] = field(default_factory=list[Heard])
     wills: list[Heard] = field(default_factory=list[Heard])
+
+    def sessions(self) -> set[UUID]:
+        """The sessions whose money may move."""
+        named = (getattr(heard.message, "session_id", None) for heard in self.money)
+        return {session_id for session_id in named if session_id is not None}
+
+    def alarmed_piles(self) -> set[str]:
+        """Piles of whose sessions any may be stopped."""
+        return {heard.pile_id for heard in self.money if isinstance(heard.message, messages.Alarm)}
 
 
 def _fewest_round_trips(conn: Connection, frames: Sequence[Frame]) -> AbstractContextManager[object]:
