@@ -115,11 +115,15 @@ async def refused_for_a_cause_nobody_knows(scene: Scene) -> None:
 async def without_an_answer(scene: Scene) -> None:
     """A start nobody answers within 30 s fails; the rider gets everything back, and the pile is told to stop."""
     charge = await scene.order(await scene.pile())
-    await scene.expect_given_back(charge.session_id, within_s=START_DEADLINE_S + SLACK_S)
-    stop = await _stop_of(charge)
-    check_equal("the port to stop", stop.port, charge.port)
-    charge.pile.forget_heard()
-    await charge.pile.hears_no(messages.Start, for_s=RESEND_S * 1.5)
+    pile = charge.pile
+    async with pile.alive():
+        await scene.expect_given_back(charge.session_id, within_s=START_DEADLINE_S + SLACK_S)
+        stop = await _stop_of(charge)
+        check_equal("the port to stop", stop.port, charge.port)
+        left_s = (stop.expires_at_ms - pile.now_ms) / 1000 / scene.bench.speed
+        check(left_s > HOUR_S, f"the pile is told to stop for {left_s:.0f} s, not for a day")
+        pile.forget_heard()
+        await pile.hears_no(messages.Start, for_s=RESEND_S * 1.5)
 
 
 @cases.case("start.answered-too-late-stays-failed", clause=START, kind=Kind.OFFLINE, needs=SOLD, limit_s=90)

@@ -28,7 +28,7 @@ AES_CCM_16_64_128: Final = 10
 SESSION, STARTED_AT, SLOTS, TIERS, CLOCK = 1, 4, 10, 11, 18
 """Keys of `settlement`."""
 KEPT: Final = SettlementResult.UNKNOWN_SESSION_KEPT
-_BAND: Final = 200
+LATER_KEY: Final = 200
 TIMES: Final = 20
 
 Change = Callable[[Recipe], Recipe]
@@ -170,7 +170,7 @@ async def not_cose_is_refused(scene: Scene) -> None:
         "text": b"settlement please",
         "JSON": b'{"session_id": 1}',
         "the body without an envelope": codec.encode(pile.stray_settlement()),
-        "two parts": cbor2.dumps([b"\xa1\x01\x03", {}]),
+        "two parts": cbor2.dumps([b"\xa1\x01\x03", b""]),
         "no kid": cbor2.dumps([b"\xa1\x01\x03", {6: bytes(8)}, bytes(32)]),
         "a short Partial IV": cbor2.dumps([b"\xa1\x01\x03", {4: bytes(4), 6: bytes(7)}, bytes(32)]),
         "two hundred arrays": cbor2.dumps(nest),
@@ -186,7 +186,7 @@ async def oversized_frame_is_refused(scene: Scene) -> None:
     pile = await scene.pile()
 
     def make(record: messages.Settlement) -> Frame:
-        body = records.as_map(record) | {200: bytes(MAX_FRAME_BYTES)}
+        body = records.as_map(record) | {LATER_KEY: bytes(MAX_FRAME_BYTES)}
         recipe = pile.recipe("settlement")
         return Frame(recipe.topic, recipe.seal(cbor2.dumps(body, canonical=True)))
 
@@ -248,7 +248,9 @@ async def unknown_keys_are_ignored(scene: Scene) -> None:
     """Keys of a later version are ignored."""
     pile = await scene.pile()
     record = pile.stray_settlement()
-    await pile.say_map("settlement", records.as_map(record) | {_BAND: "later", _BAND + 1: [1, {2: b"3"}]})
+    await pile.say_map(
+        "settlement", records.as_map(record) | {LATER_KEY: "later", LATER_KEY + 1: [1, {2: b"3"}]}
+    )
     check_equal("the answer", await pile.settled(record.session_id), KEPT)
 
 

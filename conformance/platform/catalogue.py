@@ -1,0 +1,25 @@
+"""Every case a platform is held to, in the order of the contract's subjects."""
+
+from typing import Final
+
+from conformance.case import Case
+from conformance.platform import (
+    cases_charge,
+    cases_enrolment,
+    cases_envelope,
+    cases_isolation,
+    cases_link,
+    cases_settlement,
+)
+from conformance.platform.scene import Scene
+
+CASES: Final[tuple[Case[Scene], ...]] = (
+    *cases_enrolment.cases,
+    *cases_isolation.cases,
+    *cases_envelope.cases,
+    *cases_link.cases,
+    *cases_charge.cases,
+    *cases_settlement.cases,
+)
+TOTAL_LIMIT_S: Final = 600.0
+"""For the whole run, in real seconds; on two cores and a clock of an hour a second it takes one minute."""
