@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from conformance.pile.bench import Ability, Load, Order
-from device_sim.battery import Battery, Chemistry, Pack
+from device_sim.battery import SOFT_START_S, TABLE_DEPTH, Battery, Chemistry, Pack
 from device_sim.configuration import PileConfig
 from device_sim.fleet import Fleet
 from device_sim.runner import SimulatedPile
@@ -123,27 +123,10 @@ class SimulatedBench:
 
 
 def _battery(load: Load) -> Battery:
-    """A charger that draws the same power all the time, or until its battery is full."""
+    """A charger that draws the same power all the time, or until its battery is full; without a soft start."""
     if load.full_after_s is None:
-        pack = Pack(
-            "constant load",
-            Chemistry.LITHIUM,
-            load.power_w,
-            load.power_w,
-            _FOR_EVER_H,
-            1.0,
-            load.power_w,
-            0.0,
-        )
-        return Battery(pack, depth=0.8)
-    pack = Pack(
-        "short charge",
-        Chemistry.LITHIUM,
-        load.power_w,
-        load.power_w,
-        load.full_after_s / 3600,
-        _FALLS_WITHIN_MIN,
-        load.rest_w,
-        load.rest_w,
-    )
-    return Battery(pack, depth=0.8)
+        hours, falls_min, rest_w = _FOR_EVER_H, 1.0, load.power_w
+    else:
+        hours, falls_min, rest_w = load.full_after_s / 3600, _FALLS_WITHIN_MIN, load.rest_w
+    pack = Pack("load", Chemistry.LITHIUM, load.power_w, load.power_w, hours, falls_min, rest_w, rest_w)
+    return Battery(pack, depth=TABLE_DEPTH, charged_s=SOFT_START_S)

@@ -20,8 +20,10 @@ from conformance.pile.tap import Tap
 from conformance.pile.wire import Wire
 from protocol import topics
 from protocol.errors import BadTopic
+from protocol.frames import Frame
 
 HEARD_QUEUE_MAX: Final = 20_000
+OUTGOING_MAX: Final = 10_000
 PUBLISH_LIMIT_S: Final = 10.0
 EVERY_PILE: Final = "v1/+/+/up/+"
 
@@ -52,6 +54,7 @@ class Platform:
         self._files = files
         self._host, self._told_host = host, told_host
         self._wires: dict[str, Wire] = {}
+        self._outgoing: asyncio.Queue[Frame] = asyncio.Queue(OUTGOING_MAX)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -63,8 +66,8 @@ class Platform:
             )
             self._client = await stack.enter_async_context(self._connection())
             await self._client.subscribe(EVERY_PILE, qos=1)
-            listening = asyncio.create_task(self._listen())
-            stack.push_async_callback(_cancelled, listening)
+            for activity in (self._listen(), self._talk()):
+                stack.push_async_callback(_cancelled, asyncio.create_task(activity))
             self._stack = stack.pop_all()
         return self
 
@@ -119,22 +122,23 @@ class Platform:
             max_queued_incoming_messages=HEARD_QUEUE_MAX,
         )
 
-    async def _publish(self, topic: str, payload: bytes) -> None:
-        await self._client.publish(topic, payload, qos=1, timeout=PUBLISH_LIMIT_S)
+    def _publish(self, frame: Frame) -> None:
+        self._outgoing.put_nowait(frame)
+
+    async def _talk(self) -> None:
+        while True:
+            topic, payload = await self._outgoing.get()
+            await self._client.publish(topic, payload, qos=1, timeout=PUBLISH_LIMIT_S)
 
     async def _listen(self) -> None:
-        sending: set[asyncio.Task[None]] = set()
         async for message in self._client.messages:
             topic = str(message.topic)
             try:
                 wire = self._wires.get(topics.parse(topic).pile_id)
             except BadTopic:
                 continue
-            answer = wire.take_in(topic, message.payload) if wire is not None else None
-            if wire is not None and answer is not None:
-                task = asyncio.create_task(wire.send(answer))
-                sending.add(task)
-                task.add_done_callback(sending.discard)
+            if wire is not None:
+                wire.take_in(topic, message.payload)
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:

@@ -139,7 +139,7 @@ class Pile:
 
     async def ask_start(self, start: Start) -> StartAck:
         """Send a start and wait for its answer."""
-        await self.wire.say(start)
+        self.wire.say(start)
         return await self.answer_to(start)
 
     async def accepted(self, port: int = 1, **terms: Any) -> Start:
@@ -173,7 +173,7 @@ class Pile:
 
     async def ask_stop(self, stop: Stop) -> StopAck:
         """Send a stop and wait for its answer."""
-        await self.wire.say(stop)
+        self.wire.say(stop)
         return await self.hear(StopAck, lambda ack: ack.command_id == stop.command_id)
 
     async def stopped(self, start: Start) -> Settlement:

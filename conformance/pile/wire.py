@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -24,7 +24,7 @@ FIRST_DOWN: Final = Counter(0, 1)
 
 M = TypeVar("M", bound=Message)
 
-Publish = Callable[[str, bytes], Awaitable[None]]
+Publish = Callable[[Frame], None]
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,16 @@ class Wire:
         """The epoch frames down are sealed under: the newest enrolled one, unless a case has chosen another."""
         return self.sealing_epoch or max(self.register.secrets, default=0)
 
-    def take_in(self, topic: str, payload: bytes) -> Frame | None:
-        """A frame has come up: write it down; gives the answer that manners demand, to be sent."""
+    def take_in(self, topic: str, payload: bytes) -> None:
+        """A frame has come up: write it down and answer as manners demand."""
         if len(self.heard) >= MAX_HEARD:
-            return None
+            return
         heard = self._read(topic, payload)
         self.heard.append(heard)
         self._changed.set()
-        if heard.message is None:
-            return None
-        answer = self.manners.answer(heard.message, self.now_ms())
-        return None if answer is None else self.sealed(answer)
+        answer = None if heard.message is None else self.manners.answer(heard.message, self.now_ms())
+        if answer is not None:
+            self.say(answer)
 
     def opened(self, topic: str, payload: bytes) -> Opened:
         """Open a frame of this pile under any epoch it was given. Raises ProtocolError."""
@@ -99,16 +98,16 @@ class Wire:
         self.counters[epoch] = following
         return following
 
-    async def say(self, message: Message) -> Frame:
+    def say(self, message: Message) -> Frame:
         """Seal a message and send it down."""
         frame = self.sealed(message)
-        await self.send(frame)
+        self.send(frame)
         return frame
 
-    async def send(self, frame: Frame) -> None:
-        """Send a frame down as it is."""
+    def send(self, frame: Frame) -> None:
+        """Send a frame down as it is; frames leave in the order of these calls."""
         self.said.append(frame)
-        await self.publish(frame.topic, frame.payload)
+        self.publish(frame)
 
     def topic(self, name: str) -> str:
         """The topic of a message down."""

@@ -55,12 +55,12 @@ async def nothing_else_before_the_ack(pile: Pile) -> None:
     pile.manners.answers_boot = False
     await pile.power_up()
     await pile.bench.plug(1, Load(200))
-    await pile.wire.say(pile.a_start())
+    pile.wire.say(pile.a_start())
     await pile.hear(Boot, nth=2)
     others = {frame.name for frame in pile.wire.heard if not isinstance(frame.message, Boot | Gone)}
     check_equal("what was said beside boot", others, set[str]())
     pile.manners.answers_boot = True
-    await pile.wire.say(pile.manners.boot_ack(pile.clock.now_ms()))
+    pile.wire.say(pile.manners.boot_ack(pile.clock.now_ms()))
     await pile.ports_reported(after=0)
     await pile.caught_up()
     check_equal("the answers to a start from before boot_ack", pile.wire.all(StartAck), [])
@@ -115,7 +115,7 @@ async def a_second_one_changes_the_rhythm(pile: Pile) -> None:
     await pile.in_service()
     pile.manners.heartbeat_s = 10
     after = pile.mark
-    await pile.wire.say(pile.manners.boot_ack(pile.clock.now_ms()))
+    pile.wire.say(pile.manners.boot_ack(pile.clock.now_ms()))
     await pile.hear(Heartbeat, nth=3, after=after, within_s=pile.physically_s(40))
     again = [
         state for state in pile.wire.all(PortStateChanged, after=after) if state.cause is StateCause.BOOT

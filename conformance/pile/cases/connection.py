@@ -150,7 +150,7 @@ async def says_again_what_was_not_confirmed(pile: Pile) -> None:
         return True
 
     pile.wire.tap.swallow = swallow_first_answer
-    await pile.wire.say(start)
+    pile.wire.say(start)
     ack = await pile.answer_to(start)
     heard = next(frame for frame in pile.wire.heard if frame.message == ack)
     check(lost, "no start_ack was sent at all")
