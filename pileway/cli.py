@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from pileway.cli_conformance import conformance
 from pileway.errors import PilewayError, SettingsInvalid
 
 if TYPE_CHECKING:
@@ -212,6 +213,7 @@ bench = typer.Typer(
     name="bench", help="Measure the platform on this machine, with parts of its own.", no_args_is_help=True
 )
 app.add_typer(bench)
+app.add_typer(conformance)
 
 
 @bench.command("commands")
