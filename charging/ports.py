@@ -81,6 +81,14 @@ def lock(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> None:
     )
 
 
+def lock_pile(conn: Connection[TupleRow], pile_id: str) -> None:
+    """Hold every port of a pile until the transaction ends: no start on it happens meanwhile."""
+    conn.execute(
+        "SELECT port_no FROM pile_port WHERE pile_id = %(pile_id)s ORDER BY port_no FOR UPDATE",
+        {"pile_id": pile_id},
+    )
+
+
 def of_pile(conn: Connection[TupleRow], pile_id: str) -> list[Port]:
     """A pile's ports by number."""
     with conn.cursor(row_factory=class_row(Port)) as cursor:
@@ -101,7 +109,10 @@ def reported(conn: Connection[TupleRow], reports: Sequence[PortReport], *, now: 
         cursor.executemany(
             """
             UPDATE pile_port SET state = %(state)s, fault = %(fault)s, plugged = %(plugged)s, power_dw = %(power_dw)s,
-                   boot = %(boot)s, seq = %(seq)s, reported_at = %(now)s
+                   boot = %(boot)s, seq = %(seq)s, reported_at = %(now)s,
+                   fault_since = CASE WHEN %(state)s <> 'fault' THEN NULL
+                                      WHEN state = 'fault' AND fault IS NOT DISTINCT FROM %(fault)s
+                                      THEN coalesce(fault_since, %(now)s) ELSE %(now)s END
              WHERE pile_id = %(pile_id)s AND port_no = %(port_no)s AND (boot, seq) < (%(boot)s, %(seq)s)
             """,
             [

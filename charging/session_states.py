@@ -36,6 +36,10 @@ class StartFailure(StrEnum):
     PILE_OVER_POWER = "pile_over_power"
     REFUSED_BY_PILE = "refused_by_pile"
     NO_ANSWER = "no_answer"
+    PILE_LOCKED = "pile_locked"
+    PORT_LOCKED = "port_locked"
+    ALARM_LASTS = "alarm_lasts"
+    STARTS_KEPT_FAILING = "starts_kept_failing"
 
 
 _LINE = (

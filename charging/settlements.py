@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 
 from billing import charges
 from billing.rating import ChargingPeriod
-from charging import events, meter, sessions
+from charging import events, meter, sessions, start_failures
 from charging.errors import SettlementInconsistent
 from charging.events import EventKind
 from charging.session_states import FINAL, SessionState
@@ -93,6 +93,7 @@ def settle(conn: Connection[TupleRow], settlement: Settlement, *, now: datetime)
         duration_s=timed.duration_s,
     )
     _charge(conn, session, _periods(timed), end, now=now)
+    start_failures.ended(conn, session, stop_reason=end.stop_reason, energy_dwh=end.energy_dwh, now=now)
     return outcome
 
 

@@ -12,13 +12,13 @@ from psycopg.rows import TupleRow
 
 from billing import affordability, agreements, charges, payments, tariffs
 from billing.payments import Payment
-from charging import commands, events, piles, ports, sessions
+from charging import commands, events, locks, piles, ports, sessions, start_failures
 from charging.commands import CommandKind
 from charging.errors import AmountBuysNothing, AmountRefused, PortUnavailable
 from charging.events import EventKind
 from charging.piles import PileState
 from charging.ports import FREE, PortState
-from charging.session_states import SessionState, StartFailure
+from charging.session_states import BEFORE_CHARGE, SessionState, StartFailure
 from charging.sessions import ChargingSession
 from charging.waits import Waits
 
@@ -109,6 +109,9 @@ def start_obstacle(conn: Connection[TupleRow], *, pile_id: str, port_no: int) ->
     port = ports.get(conn, pile_id=pile_id, port_no=port_no)
     if pile.state is not PileState.ACTIVE:
         return StartFailure.PILE_OUT_OF_SERVICE
+    locked = locks.obstacle(conn, pile_id=pile_id, port_no=port_no)
+    if locked is not None:
+        return locked
     if not pile.online:
         return StartFailure.PILE_OFFLINE
     if port.state in (PortState.FAULT, PortState.DISABLED):
@@ -180,8 +183,10 @@ def refused(
     """The pile will not start: everything goes back. `cause` is the pile's word for it."""
     _answer(conn, pile_id=pile_id, command_id=command_id, done=False, cause=cause, now=now)
     session = sessions.lock(conn, session_id)
-    if session is not None and session.pile_id == pile_id:
-        _fail(conn, session, StartFailure.REFUSED_BY_PILE, detail=cause, now=now)
+    if session is None or session.pile_id != pile_id:
+        return
+    if _fail(conn, session, StartFailure.REFUSED_BY_PILE, detail=cause, now=now):
+        start_failures.refused(conn, session, cause=cause, now=now)
 
 
 def started(
@@ -225,15 +230,34 @@ def unanswered(conn: Connection[TupleRow], session_id: UUID, *, was_sent: bool, 
         return
     _fail(conn, session, StartFailure.NO_ANSWER, now=now)
     if was_sent:
-        commands.enqueue(
-            conn,
-            pile_id=session.pile_id,
-            kind=CommandKind.STOP,
-            body={"port_no": session.port_no, "reason": "start_unanswered"},
-            session_id=session_id,
-            expires_at=now + STOP_AFTER_SILENCE,
-            now=now,
-        )
+        _stop_all_the_same(conn, session, reason="start_unanswered", wait=STOP_AFTER_SILENCE, now=now)
+        start_failures.unanswered(conn, session, now=now)
+
+
+def called_off(
+    conn: Connection[TupleRow], session_id: UUID, failure: StartFailure, *, wait: timedelta, now: datetime
+) -> None:
+    """Give everything back for a charge that has not begun, and tell the pile to stop it for as long as `wait`."""
+    session = sessions.lock(conn, session_id)
+    if session is None or session.state not in BEFORE_CHARGE:
+        return
+    _fail(conn, session, failure, now=now)
+    _stop_all_the_same(conn, session, reason=failure, wait=wait, now=now)
+
+
+def _stop_all_the_same(
+    conn: Connection[TupleRow], session: ChargingSession, *, reason: str, wait: timedelta, now: datetime
+) -> None:
+    """The pile may have begun what we gave up: it is to stop, whenever it hears of it."""
+    commands.enqueue(
+        conn,
+        pile_id=session.pile_id,
+        kind=CommandKind.STOP,
+        body={"port_no": session.port_no, "reason": reason},
+        session_id=session.session_id,
+        expires_at=now + wait,
+        now=now,
+    )
 
 
 def _fail(
@@ -243,9 +267,9 @@ def _fail(
     *,
     now: datetime,
     detail: str | None = None,
-) -> None:
+) -> bool:
     if not sessions.move(conn, session, SessionState.FAILED, cause=failure, now=now):
-        return
+        return False
     conn.execute(
         "UPDATE charging_session SET failure = %(failure)s WHERE session_id = %(session_id)s",
         {"failure": detail or failure, "session_id": session.session_id},
@@ -262,6 +286,7 @@ def _fail(
         },
     )
     charges.refund_session(conn, session_id=session.session_id, cause="start_failed", now=now)
+    return True
 
 
 def _answer(

@@ -28,12 +28,19 @@ _CONDITIONS = {
     StartFailure.PORT_BUSY: "busy",
     StartFailure.PORT_FAULT: "fault",
     StartFailure.PILE_OVER_POWER: "over_power",
+    StartFailure.PILE_LOCKED: "safety",
+    StartFailure.PORT_LOCKED: "safety",
+    StartFailure.ALARM_LASTS: "safety",
+    StartFailure.STARTS_KEPT_FAILING: "starts_kept_failing",
 }
+
+_OTHERS_MAY_BE_FREE = frozenset({"busy", "fault", "disabled", "safety", "starts_kept_failing"})
+"""Conditions in which another socket of the same pile may be free."""
 
 
 @dataclass(frozen=True)
 class Socket:
-    """A socket with its place; `condition` is free, busy, offline, fault, disabled or over_power."""
+    """A socket with its place; `condition` is one of rider_web.wording.PORT_TITLES."""
 
     pile_id: str
     port_no: int
@@ -60,7 +67,7 @@ def look(conn: Connection[TupleRow], *, pile_id: str, port_no: int, now: datetim
     pile = piles.get(conn, pile_id)
     site = sites.get(conn, pile.site_id)
     condition = "free" if obstacle is None else _CONDITIONS[obstacle]
-    free = views.free_ports(conn, pile_id) if condition in ("busy", "fault", "disabled") else []
+    free = views.free_ports(conn, pile_id) if condition in _OTHERS_MAY_BE_FREE else []
     try:
         tariff = tariffs.current(conn, site_id=site.site_id, at=now)
     except TariffMissing:

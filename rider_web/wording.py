@@ -12,6 +12,8 @@ PORT_TITLES = MappingProxyType(
         "fault": mark("Out of order"),
         "disabled": mark("Out of service"),
         "over_power": mark("Pile fully loaded"),
+        "safety": mark("Locked for safety"),
+        "starts_kept_failing": mark("Out of service"),
         "no_price": mark("No price yet"),
     }
 )
@@ -29,6 +31,12 @@ PORT_ADVICE = MappingProxyType(
         "over_power": mark(
             "This pile is at its power limit. It can start again as soon as another bike is full."
         ),
+        "safety": mark(
+            "After a safety alarm nothing can start here until somebody has looked at it. Please do not touch it."
+        ),
+        "starts_kept_failing": mark(
+            "Charging failed to start here several times, so this socket waits for a check. Please take another one."
+        ),
         "no_price": mark(
             "The operator has not published a price for this place, so nothing can be sold here."
         ),
@@ -42,6 +50,13 @@ START_FAILURES = MappingProxyType(
         "port_busy": mark("Somebody else was faster: the socket is in use."),
         "port_fault": mark("The socket reports a fault."),
         "pile_over_power": mark("The pile is at its power limit; another bike must finish first."),
+        "pile_locked": mark("The pile is locked after a safety alarm until somebody has looked at it."),
+        "port_locked": mark("The socket is locked after a safety alarm until somebody has looked at it."),
+        "alarm_lasts": mark("The pile has switched off for safety; it starts again when the alarm is over."),
+        "starts_kept_failing": mark(
+            "Charging failed to start here several times, so the socket waits for a check."
+        ),
+        "not_cleared": mark("The socket is locked after a safety alarm until somebody has looked at it."),
         "refused_by_pile": mark("The pile refused to start."),
         "no_answer": mark("The pile did not answer in time."),
         "no_load": mark("No charger was plugged in in time."),
