@@ -54,8 +54,11 @@ class SecretVault:
 
 @dataclass(frozen=True)
 class DeviceSecret:
+    """A secret a pile may use; `in_use` once the pile is known to hold it."""
+
     epoch: int
     secret: bytes
+    in_use: bool
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,23 @@ class DownCounters:
 
 
 def issue_claim_code(conn: Connection[TupleRow], *, pile_id: str, expires_at: datetime, now: datetime) -> str:
-    """A new one-time code for a pile, shown once; only its hash is kept. Raises PileUnknown."""
+    """A new one-time code for a pile, shown once; only its hash is kept. Unused older ones are over.
+
+    Raises PileUnknown, also for a revoked pile.
+    """
+    conn.execute(
+        """
+        UPDATE pile_claim SET expires_at = %(now)s
+         WHERE pile_id = %(pile_id)s AND used_at IS NULL AND expires_at > %(now)s
+        """,
+        {"pile_id": pile_id, "now": now},
+    )
     code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
     inserted = conn.execute(
         """
         INSERT INTO pile_claim (code_sha256, pile_id, created_at, expires_at)
-        SELECT %(code_sha256)s, pile_id, %(now)s, %(expires_at)s FROM pile WHERE pile_id = %(pile_id)s
+        SELECT %(code_sha256)s, pile_id, %(now)s, %(expires_at)s
+          FROM pile WHERE pile_id = %(pile_id)s AND state <> 'revoked'
         """,
         {"code_sha256": _code_hash(code), "pile_id": pile_id, "now": now, "expires_at": expires_at},
     ).rowcount
@@ -131,18 +145,7 @@ def provision(
         "SELECT coalesce(max(epoch), 0) + 1 FROM pile_key WHERE pile_id = %(pile_id)s", {"pile_id": pile_id}
     ).fetchone()
     epoch = int(row[0]) if row else 1
-    conn.execute(
-        """
-        INSERT INTO pile_key (pile_id, epoch, wrapped_secret, created_at, first_used_at)
-        VALUES (%(pile_id)s, %(epoch)s, %(wrapped_secret)s, %(now)s, %(now)s)
-        """,
-        {
-            "pile_id": pile_id,
-            "epoch": epoch,
-            "wrapped_secret": vault.wrap(secret, pile_id=pile_id, epoch=epoch),
-            "now": now,
-        },
-    )
+    keep_secret(conn, vault, pile_id=pile_id, epoch=epoch, secret=secret, now=now, used_at=now)
     conn.execute(
         """
         INSERT INTO pile_certificate (serial, pile_id, issued_at, expires_at)
@@ -168,17 +171,44 @@ def provision(
     return epoch
 
 
+def keep_secret(
+    conn: Connection[TupleRow],
+    vault: SecretVault,
+    *,
+    pile_id: str,
+    epoch: int,
+    secret: bytes,
+    now: datetime,
+    used_at: datetime | None = None,
+) -> None:
+    """Put a secret on the books, wrapped; `used_at` is None until the pile is known to hold it."""
+    conn.execute(
+        """
+        INSERT INTO pile_key (pile_id, epoch, wrapped_secret, created_at, first_used_at)
+        VALUES (%(pile_id)s, %(epoch)s, %(wrapped_secret)s, %(now)s, %(used_at)s)
+        """,
+        {
+            "pile_id": pile_id,
+            "epoch": epoch,
+            "wrapped_secret": vault.wrap(secret, pile_id=pile_id, epoch=epoch),
+            "now": now,
+            "used_at": used_at,
+        },
+    )
+
+
 def secrets_of(conn: Connection[TupleRow], vault: SecretVault, pile_id: str) -> list[DeviceSecret]:
     """The secrets a pile may use, newest epoch first. Raises SecretUnreadable."""
     rows = conn.execute(
         """
-        SELECT epoch, wrapped_secret FROM pile_key
+        SELECT epoch, wrapped_secret, first_used_at IS NOT NULL FROM pile_key
          WHERE pile_id = %(pile_id)s AND retired_at IS NULL ORDER BY epoch DESC
         """,
         {"pile_id": pile_id},
     ).fetchall()
     return [
-        DeviceSecret(epoch, vault.unwrap(wrapped, pile_id=pile_id, epoch=epoch)) for epoch, wrapped in rows
+        DeviceSecret(epoch, vault.unwrap(wrapped, pile_id=pile_id, epoch=epoch), in_use)
+        for epoch, wrapped, in_use in rows
     ]
 
 

@@ -156,6 +156,10 @@ def move(
         """,
         {"pile_id": pile_id, "to": to, "now": now, "barred": sorted(BARRED)},
     )
+    if to in BARRED:
+        conn.execute(
+            "UPDATE pile SET online = false WHERE parent_pile_id = %(pile_id)s", {"pile_id": pile_id}
+        )
     _audit(conn, pile_id, state, to, by=by, reason=reason, now=now)
     events.record(
         conn,

@@ -72,6 +72,19 @@ def keep(conn: Connection[TupleRow], rejections: Sequence[Rejection]) -> None:
     )
 
 
+def count(conn: Connection[TupleRow], *, reason: str, messages: int, now: datetime) -> None:
+    """Count frames that were refused unread and are not kept."""
+    conn.execute(
+        """
+        INSERT INTO rejected_count (reason, messages, last_at) VALUES (%(reason)s, %(messages)s, %(now)s)
+        ON CONFLICT (reason) DO UPDATE
+           SET messages = rejected_count.messages + EXCLUDED.messages,
+               last_at = greatest(rejected_count.last_at, EXCLUDED.last_at)
+        """,
+        {"reason": reason, "messages": messages, "now": now},
+    )
+
+
 def counts(conn: Connection[TupleRow]) -> list[RejectionCount]:
     """How many frames were refused so far, by reason."""
     with conn.cursor(row_factory=class_row(RejectionCount)) as cursor:

@@ -12,7 +12,19 @@ from psycopg.rows import TupleRow
 
 from billing import payments
 from billing.payments import PaymentState
-from charging import commands, configurations, piles, safety_timers, sessions, settlements, shown_tariffs, starts
+from charging import (
+    certificates,
+    commands,
+    configurations,
+    firmware_steps,
+    key_rotation,
+    piles,
+    safety_timers,
+    sessions,
+    settlements,
+    shown_tariffs,
+    starts,
+)
 from charging.commands import CommandKind
 from charging.session_states import SessionState
 from charging.waits import Waits
@@ -94,6 +106,18 @@ def settle_by_samples(conn: Connection[TupleRow], waits: Waits, now: datetime) -
     return True
 
 
+def retire_certificate(conn: Connection[TupleRow], waits: Waits, now: datetime) -> bool:
+    """Revoke one certificate that was renewed days ago."""
+    del waits
+    return certificates.retire_superseded(conn, now=now)
+
+
+def retire_secret(conn: Connection[TupleRow], waits: Waits, now: datetime) -> bool:
+    """Retire one device secret whose successor has been in use for days."""
+    del waits
+    return key_rotation.retire_old(conn, now=now)
+
+
 STEPS: tuple[Step, ...] = (
     expire_command,
     mark_silent_pile,
@@ -104,5 +128,9 @@ STEPS: tuple[Step, ...] = (
     configurations.send_due,
     shown_tariffs.notice_new,
     shown_tariffs.send_due,
+    retire_certificate,
+    retire_secret,
+    firmware_steps.fail_silent_pile,
+    firmware_steps.advance_rollout,
 )
 """Everything that time makes due; each is repeated while it finds a case."""

@@ -4,7 +4,6 @@ A refusal is `{"error": {"code", "message"}}`.
 """
 
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -15,12 +14,10 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from psycopg import OperationalError
 
+from charging.claim_attempts import ATTEMPT_WINDOW
 from gateway.errors import EnrolmentFault, EnrolmentRefused
 
 MAX_REQUEST_BYTES = 16 * 1024
-TRY_LATER = timedelta(minutes=10)
-"""What a caller with too many attempts is told to wait."""
-
 _STATUS = {
     EnrolmentFault.REQUEST_INVALID: HTTPStatus.BAD_REQUEST,
     EnrolmentFault.CSR_INVALID: HTTPStatus.BAD_REQUEST,
@@ -31,7 +28,7 @@ _STATUS = {
     EnrolmentFault.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _RETRY_AFTER_S = {
-    EnrolmentFault.TOO_MANY_ATTEMPTS: str(int(TRY_LATER.total_seconds())),
+    EnrolmentFault.TOO_MANY_ATTEMPTS: str(int(ATTEMPT_WINDOW.total_seconds())),
     EnrolmentFault.UNAVAILABLE: "10",
 }
 

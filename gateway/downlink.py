@@ -2,7 +2,8 @@
 
 A pile accepts only a growing Partial IV, and none may ever be used twice under a key. Counters therefore come from
 the database in blocks, reserved and committed before the first is used: a gateway that dies leaves a gap, and two
-that overlap never share a counter. One thread seals, so that the order of counters is the order of sending.
+that overlap never share a counter. One thread seals, so that the order of counters is the order of sending. What
+goes to a pile behind a host goes inside a message to the host.
 """
 
 from collections import OrderedDict
@@ -11,10 +12,12 @@ from dataclasses import dataclass
 
 from psycopg_pool import ConnectionPool
 
-from charging import enrolment
+from charging import enrolment, key_rotation, standings
+from charging.commands import Command, CommandKind
 from charging.enrolment import DownCounters, SecretVault
 from charging.errors import PileUnknown
 from database.pool import Connection
+from gateway import relaying
 from gateway.link import Link
 from protocol import frames, topics
 from protocol.envelope import Counter, Sealer
@@ -27,11 +30,12 @@ MAX_PILES = 100_000
 
 @dataclass
 class _Channel:
-    """A pile's newest key and what is left of its block of counters."""
+    """The key a pile is spoken to under, what is left of its block of counters, and its host if it has one."""
 
     sealer: Sealer
     counters: DownCounters
     next_seq: int
+    host: str | None
 
 
 class Downlink:
@@ -63,14 +67,28 @@ class Downlink:
         Raises ProtocolError for a message that may not be sent, PileUnknown for a pile without keys,
         SecretUnreadable, and psycopg's errors.
         """
-        link = self._link_of(topics.shard_of(pile_id))
+        channel = self._channel(pile_id)
+        carrier = channel.host or pile_id
+        link = self._link_of(topics.shard_of(carrier))
         if link is None:
             return False
-        channel = self._channel(pile_id)
-        counter = Counter(channel.counters.boot, channel.next_seq)
-        channel.next_seq += 1
-        frame = frames.seal(message, sealer=channel.sealer, pile_id=pile_id, counter=counter)
+        if channel.host is not None:
+            message = relaying.wrap(
+                message, child=pile_id, child_sealer=channel.sealer, child_counter=self._next(pile_id)
+            )
+        sealer, counter = self._channel(carrier).sealer, self._next(carrier)
+        frame = frames.seal(message, sealer=sealer, pile_id=carrier, counter=counter)
         return link.publish(frame.topic, frame.payload, expiry_s=expiry_s, on_taken=on_taken)
+
+    def with_secret(self, command: Command) -> Command:
+        """The command as it can be told: an offer of a new secret gets it from where it is kept wrapped.
+
+        Raises SecretUnreadable.
+        """
+        if command.kind is not CommandKind.KEY_ROTATE:
+            return command
+        with self._pool.connection() as conn:
+            return key_rotation.with_secret(conn, self._vault, command)
 
     def forget(self, pile_id: str) -> None:
         """Read the pile's keys anew before the next message: it booted, perhaps after enrolling again."""
@@ -82,21 +100,30 @@ class Downlink:
             channel = self._channels[pile_id] = self._open(pile_id)
             if len(self._channels) > MAX_PILES:
                 self._channels.popitem(last=False)
-        elif channel.next_seq >= channel.counters.end_seq:
+        return channel
+
+    def _next(self, pile_id: str) -> Counter:
+        """The next counter of a pile, which is used up with this."""
+        channel = self._channel(pile_id)
+        if channel.next_seq >= channel.counters.end_seq:
             channel.counters = self._reserve(pile_id, channel.sealer.epoch)
             channel.next_seq = channel.counters.first_seq
-        return channel
+        counter = Counter(channel.counters.boot, channel.next_seq)
+        channel.next_seq += 1
+        return counter
 
     def _open(self, pile_id: str) -> _Channel:
         with self._pool.connection() as conn:
             secrets = enrolment.secrets_of(conn, self._vault, pile_id)
-        if not secrets:
+            host = standings.host_of(conn, pile_id)
+        # One that was offered and not used yet the pile may not hold: it is spoken to under the one before.
+        newest = next((secret for secret in secrets if secret.in_use), None)
+        if newest is None:
             raise PileUnknown(pile_id)
-        newest = secrets[0]
         counters = self._reserve(pile_id, newest.epoch)
         sealer = Sealer(newest.secret, epoch=newest.epoch, direction=Direction.DOWN)
         # A pile that never heard anything may hold (0, 0) as the last counter, and the next must be greater.
-        return _Channel(sealer, counters, next_seq=max(counters.first_seq, 1))
+        return _Channel(sealer, counters, next_seq=max(counters.first_seq, 1), host=host)
 
     def _reserve(self, pile_id: str, epoch: int) -> DownCounters:
         with self._pool.connection() as conn, conn.transaction():

@@ -6,30 +6,23 @@ the secret leaves the platform. A request that is refused uses no code up.
 
 import base64
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from threading import Lock
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from psycopg_pool import ConnectionPool
 from pydantic import BaseModel, StringConstraints
 
-from charging import enrolment, piles
+from charging import claim_attempts, enrolment, piles
 from charging.enrolment import SECRET_BYTES, SecretVault
-from charging.errors import ClaimRefused
+from charging.errors import ClaimRefused, TooManyAttempts
 from database.pool import Connection
 from gateway.certificate_authority import CertificateAuthority
 from gateway.device_routes import DeviceRoute
 from gateway.errors import EnrolmentFault, EnrolmentRefused
-
-MAX_FAILURES = 10
-"""So many refused codes of one pile within FAILURE_WINDOW, and it has to wait."""
-FAILURE_WINDOW = timedelta(minutes=10)
-MAX_WATCHED_PILES = 10_000
 
 log = structlog.get_logger()
 
@@ -54,33 +47,6 @@ class EnrolmentAnswer(BaseModel):
     time_ms: int
 
 
-class FailureLimit:
-    """Counts refused codes per pile; remembers the MAX_WATCHED_PILES that failed last."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._failures: OrderedDict[str, list[datetime]] = OrderedDict()
-
-    def check(self, pile_id: str, *, now: datetime) -> None:
-        """Raises EnrolmentRefused while the pile has too many recent failures."""
-        with self._lock:
-            recent = [at for at in self._failures.get(pile_id, []) if now - at < FAILURE_WINDOW]
-        if len(recent) >= MAX_FAILURES:
-            raise EnrolmentRefused(
-                EnrolmentFault.TOO_MANY_ATTEMPTS, "too many refused claim codes for this pile; wait"
-            )
-
-    def count(self, pile_id: str, *, now: datetime) -> None:
-        """Remember one failure."""
-        with self._lock:
-            failures = self._failures.setdefault(pile_id, [])
-            failures.append(now)
-            del failures[:-MAX_FAILURES]
-            self._failures.move_to_end(pile_id)
-            while len(self._failures) > MAX_WATCHED_PILES:
-                self._failures.popitem(last=False)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Enrolment:
     """Everything an enrolment needs; `broker_url` and `broker_ca_pem` are handed to the pile.
@@ -95,13 +61,15 @@ class Enrolment:
     vault: SecretVault
     broker_url: str
     broker_ca_pem: str
-    failures: FailureLimit = field(default_factory=FailureLimit)
 
-    def enroll(self, request: EnrolmentRequest) -> EnrolmentAnswer:
-        """Check request and code, and put certificate and secret on the books. Raises EnrolmentRefused."""
+    def enroll(self, request: EnrolmentRequest, *, source: str) -> EnrolmentAnswer:
+        """Check request and code, and put certificate and secret on the books; `source` is the caller's address.
+
+        Raises EnrolmentRefused.
+        """
         now = self.clock()
-        self.failures.check(request.pile_id, now=self.wall_clock())
         issued = self.authority.issue(request.csr_pem, pile_id=request.pile_id, now=self.wall_clock())
+        self._charge_attempt(request.pile_id, source)
         secret = secrets.token_bytes(SECRET_BYTES)
         try:
             with self.pool.connection() as conn, conn.transaction():
@@ -122,8 +90,8 @@ class Enrolment:
                     now=now,
                 )
                 shard = piles.get(conn, request.pile_id).shard
+                claim_attempts.give_back(conn, pile_id=request.pile_id, source=source)
         except ClaimRefused:
-            self.failures.count(request.pile_id, now=self.wall_clock())
             raise EnrolmentRefused(
                 EnrolmentFault.CLAIM_REFUSED, "the claim code is not valid for this pile"
             ) from None
@@ -138,15 +106,25 @@ class Enrolment:
             time_ms=int(now.timestamp() * 1000),
         )
 
+    def _charge_attempt(self, pile_id: str, source: str) -> None:
+        refused = None
+        with self.pool.connection() as conn:
+            try:
+                claim_attempts.charge(conn, pile_id=pile_id, source=source, now=self.wall_clock())
+            except TooManyAttempts as error:
+                refused = EnrolmentRefused(EnrolmentFault.TOO_MANY_ATTEMPTS, f"{error}; wait")
+        if refused is not None:
+            raise refused
+
 
 def router(service: Enrolment) -> APIRouter:
     """The device-facing routes; every refusal is JSON `{"error": {"code", "message"}}`."""
     routes = APIRouter(prefix="/device/v1", tags=["device"], route_class=DeviceRoute)
 
-    def enroll(request: EnrolmentRequest, response: Response) -> EnrolmentAnswer:
+    def enroll(enrolling: EnrolmentRequest, request: Request, response: Response) -> EnrolmentAnswer:
         """Enrol a pile with its one-time claim code."""
         response.headers["Cache-Control"] = "no-store"
-        return service.enroll(request)
+        return service.enroll(enrolling, source=request.client.host if request.client is not None else "")
 
     routes.add_api_route("/enroll", enroll, methods=["POST"], response_model=EnrolmentAnswer)
     return routes

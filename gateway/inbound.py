@@ -5,15 +5,17 @@ Nothing here changes the database, and no frame raises: each becomes Heard, Refu
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from time import monotonic
+from typing import NamedTuple, Protocol
 
-from charging.piles import PileState
+from charging.pile_states import PileState
 from charging.rejections import Rejection
 from charging.waits import Waits
 from database.pool import Connection
-from gateway import hearing, hearing_care
+from gateway import hearing, hearing_alarms, hearing_care, hearing_firmware, relaying
 from gateway.errors import Refusal
 from gateway.hearing import USUAL_WAITS, Heard, Reply
+from gateway.identity_watch import IdentityWatch, Sign
 from gateway.link import Frame
 from gateway.pile_registry import KnownPile, PileRegistry
 from gateway.replay_window import ReplayWindow
@@ -34,11 +36,14 @@ HANDLERS: dict[type[Message], Handler] = {
     messages.StartAck: hearing.start_ack,
     messages.Started: hearing.started,
     messages.Settlement: hearing.settlement,
+    messages.Alarm: hearing_alarms.alarm,
+    messages.RelayUp: relaying.carried,
     messages.TimeRequest: hearing_care.time_request,
     messages.Config: hearing_care.config,
     messages.Tariff: hearing_care.tariff,
     messages.ExtendAck: hearing_care.extend_ack,
     messages.LogLines: hearing_care.log_lines,
+    messages.FirmwareState: hearing_firmware.firmware_state,
 }
 """What is done with each message but meter frames and plain answers, which the writer stores together."""
 
@@ -48,6 +53,9 @@ _MAY_NOT_SPEAK = {
     PileState.QUARANTINED: Refusal.PILE_QUARANTINED,
     PileState.REVOKED: Refusal.PILE_REVOKED,
 }
+
+
+_SHUT_OUT = frozenset({Refusal.PILE_QUARANTINED, Refusal.PILE_REVOKED})
 
 
 class Refused(NamedTuple):
@@ -72,46 +80,147 @@ class Repeated(NamedTuple):
 Reading = Heard | Refused | Repeated
 
 
+_Batch = dict[tuple[str, int, int, int], Frame]
+"""The frames of one batch by pile, epoch, boot and sequence: two of them may be new and the same."""
+
+
+class Wards(Protocol):
+    """Who looks after what is suspicious; both may be called often and must not block."""
+
+    def heard_barred(self, pile_id: str) -> None:
+        """A pile that is shut out spoke."""
+        ...
+
+    def suspects(self, pile_id: str, signs: Sequence[Sign]) -> None:
+        """What a pile said contradicts what was heard of it before."""
+        ...
+
+
 class Inbound:
     """Reads frames with the piles' keys, and knows which were committed. One thread uses it: the writer's."""
 
-    def __init__(self, *, registry: PileRegistry, window: ReplayWindow, waits: Waits = USUAL_WAITS) -> None:
+    def __init__(
+        self,
+        *,
+        registry: PileRegistry,
+        window: ReplayWindow,
+        wards: Wards,
+        waits: Waits = USUAL_WAITS,
+        seconds: Callable[[], float] = monotonic,
+    ) -> None:
         """`waits` fit the clock by which frames are stamped."""
         self._waits = waits
         self._registry = registry
         self._window = window
+        self._wards = wards
+        self._seconds = seconds
+        self._watch = IdentityWatch()
 
     def read(self, conn: Connection, frames: Sequence[Frame]) -> list[Reading]:
-        """Each frame's reading, in order; the connection serves the look-ups of piles not known yet."""
+        """Each frame's reading, in order, and that of a frame it carries right after it.
+
+        The connection serves the look-ups of piles not known yet.
+        """
         parsed = [_parse(frame.topic) for frame in frames]
         self._registry.refresh(conn, [topic.pile_id for topic in parsed if topic is not None])
-        return [self._read(conn, frame, topic) for frame, topic in zip(frames, parsed, strict=True)]
+        batch: _Batch = {}
+        readings = [
+            self._read(conn, frame, topic, batch) for frame, topic in zip(frames, parsed, strict=True)
+        ]
+        return self._with_relayed(conn, readings, batch)
+
+    def first_uses(self, heard: Sequence[Heard]) -> dict[str, int]:
+        """The piles heard under a secret they were offered and had not used before, with its epoch."""
+        uses: dict[str, int] = {}
+        for one in heard:
+            known = self._registry.find(one.pile_id)
+            if known is not None and one.epoch in known.offered:
+                uses[one.pile_id] = max(one.epoch, uses.get(one.pile_id, 0))
+        return uses
 
     def committed(self, heard: Sequence[Heard]) -> None:
         """Remember frames whose transaction is committed; before that a repeat is as good as the first."""
+        now_s = self._seconds()
         for one in heard:
             counter = one.counter
-            self._window.commit(one.pile_id, epoch=one.epoch, boot=counter.boot, seq=counter.seq)
+            self._window.commit(
+                one.pile_id, epoch=one.epoch, boot=counter.boot, seq=counter.seq, mark=_mark(one.frame)
+            )
+            known = self._registry.find(one.pile_id)
+            if known is not None and one.epoch in known.offered:
+                known.offered -= {one.epoch}
+            message = one.message
+            if isinstance(message, messages.Boot | messages.Heartbeat) and not one.frame.redelivered:
+                sign = self._watch.heard(
+                    one.pile_id, epoch=one.epoch, counter=counter, connection=message.connection, now_s=now_s
+                )
+                if sign is not None:
+                    self._wards.suspects(one.pile_id, [sign])
 
-    def _read(self, conn: Connection, frame: Frame, topic: Topic | None) -> Reading:
+    def _with_relayed(self, conn: Connection, readings: Sequence[Reading], batch: "_Batch") -> list[Reading]:
+        children = [child for reading in readings if (child := _carried_child(reading)) is not None]
+        if not children:
+            return list(readings)
+        self._registry.refresh(conn, children)
+        together: list[Reading] = []
+        for reading in readings:
+            together.append(reading)
+            if isinstance(reading, Heard) and _carried_child(reading) is not None:
+                together.append(self._read_relayed(conn, reading, batch))
+        return together
+
+    def _read_relayed(self, conn: Connection, carrier: Heard, batch: "_Batch") -> Reading:
+        inner = relaying.inner_frame(carrier)
+        if inner is None:
+            return Refused(carrier.frame, BadTopic.reason)
+        frame, topic = inner
+        known = self._registry.find(topic.pile_id)
+        standing = known.standing if known is not None else None
+        if standing is None or standing.parent_pile_id != carrier.pile_id:
+            return Refused(frame, Refusal.NOT_THIS_HOSTS_CHILD)
+        reading = self._read(conn, frame, topic, batch)
+        nested = _carried_child(reading) is not None
+        return Refused(frame, Refusal.NOT_THIS_HOSTS_CHILD) if nested else reading
+
+    def _read(self, conn: Connection, frame: Frame, topic: Topic | None, batch: "_Batch") -> Reading:
         if topic is None or topic.direction is not Direction.UP:
             return Refused(frame, BadTopic.reason)
         pile_id = topic.pile_id
         known = self._registry.find(pile_id)
         refusal = _standing_refusal(known, topic)
         if known is None or refusal is not None:
+            if refusal in _SHUT_OUT:
+                self._wards.heard_barred(pile_id)
             return Refused(frame, refusal or Refusal.UNKNOWN_PILE)
         try:
             opened = self._open(conn, known, pile_id, frame)
-            boot, seq = opened.counter
-            if self._window.seen(pile_id, epoch=opened.epoch, boot=boot, seq=seq):
-                return Repeated(frame) if frame.redelivered else Refused(frame, Refusal.REPLAYED)
+            if (repeat := self._repeat(pile_id, opened, frame, batch)) is not None:
+                return repeat
             message = codec.decode(Direction.UP, topic.message, opened.body)
         except ProtocolError as error:
             return Refused(frame, error.reason)
         if isinstance(message, UnknownMessage):
             return Refused(frame, Refusal.UNKNOWN_MESSAGE)
         return Heard(frame, pile_id, opened.epoch, opened.counter, message, self._waits)
+
+    def _repeat(self, pile_id: str, opened: Opened, frame: Frame, batch: "_Batch") -> Reading | None:
+        """What becomes of a frame whose counter was used before, in this batch or a committed one."""
+        boot, seq = opened.counter
+        mark = _mark(frame)
+        earlier = batch.setdefault((pile_id, opened.epoch, boot, seq), frame)
+        if earlier is not frame:
+            differs = _mark(earlier) != mark
+        elif self._window.seen(pile_id, epoch=opened.epoch, boot=boot, seq=seq):
+            differs = self._window.differs(pile_id, epoch=opened.epoch, boot=boot, seq=seq, mark=mark)
+        else:
+            return None
+        if differs:
+            signs = self._watch.reused(
+                pile_id, epoch=opened.epoch, counter=opened.counter, now_s=self._seconds()
+            )
+            self._wards.suspects(pile_id, signs)
+            return Refused(frame, Refusal.COUNTER_REUSED)
+        return Repeated(frame) if frame.redelivered else Refused(frame, Refusal.REPLAYED)
 
     def _open(self, conn: Connection, known: KnownPile, pile_id: str, frame: Frame) -> Opened:
         """Raises ProtocolError. Keys are read when first needed, and again for an epoch that is not among them."""
@@ -134,6 +243,18 @@ def _standing_refusal(known: KnownPile | None, topic: Topic) -> Refusal | None:
     if standing.shard != topic.shard:
         return Refusal.FOREIGN_SHARD
     return None if standing.state in _MAY_SPEAK else _MAY_NOT_SPEAK[standing.state]
+
+
+def _carried_child(reading: Reading) -> str | None:
+    """The pile whose frame this one carries; None for any other reading."""
+    if isinstance(reading, Heard) and isinstance(reading.message, messages.RelayUp):
+        return reading.message.child
+    return None
+
+
+def _mark(frame: Frame) -> int:
+    """64 bits of the frame's authentication tag, which ends it: no two contents share them but by chance."""
+    return int.from_bytes(frame.payload[-8:], "big")
 
 
 @lru_cache(maxsize=65_536)

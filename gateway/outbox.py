@@ -91,12 +91,18 @@ class Outbox:
         self._replies: deque[Reply] = deque(maxlen=MAX_REPLIES)
         self._lock = Lock()
         self._silent: dict[str, dict[UUID, Command]] = {}
+        self._rekeyed: set[str] = set()
 
     def hold(self, pile_ids: Iterable[str]) -> None:
         """Keep these piles' commands back until the answer to their boot is out."""
         with self._lock:
             for pile_id in pile_ids:
                 self._silent.setdefault(pile_id, {})
+
+    def rekeyed(self, pile_ids: Iterable[str]) -> None:
+        """Read these piles' keys anew before the next message to them."""
+        with self._lock:
+            self._rekeyed.update(pile_ids)
 
     def post(self, replies: Sequence[Reply]) -> None:
         """Send these answers next."""
@@ -112,6 +118,7 @@ class Outbox:
                 stopping = self._stop.is_set()
                 try:
                     self.health.listening = self._bell.wait(0 if stopping else POLL_S)
+                    self._forget_keys()
                     self._send_replies()
                     self._send_commands()
                 except (OperationalError, InterfaceError) as error:
@@ -126,6 +133,12 @@ class Outbox:
     def ring(self) -> None:
         """Look now: the lanes changed, or the process is to stop."""
         self._bell.ring()
+
+    def _forget_keys(self) -> None:
+        with self._lock:
+            rekeyed, self._rekeyed = self._rekeyed, set()
+        for pile_id in rekeyed:
+            self._downlink.forget(pile_id)
 
     def _send_replies(self) -> None:
         for _ in range(len(self._replies)):
@@ -188,7 +201,7 @@ class Outbox:
         if left_s <= 0:
             return
         try:
-            message = telling.message_of(command)
+            message = telling.message_of(self._downlink.with_secret(command))
             sent = self._downlink.send(
                 command.pile_id,
                 message,

@@ -21,7 +21,9 @@ from protocol.topics import Direction
 
 STANDING_MAX_AGE_S = 2.0
 KEYS_MIN_AGE_S = 2.0
-"""A pile that names an unknown epoch has its keys read again, but not more often than this."""
+"""A pile that names an unknown epoch has its keys read again, but not more often than this on average."""
+READS_AT_ONCE = 3
+"""So many readings may follow at once: a new key is used within milliseconds of being offered."""
 MAX_PILES = 100_000
 
 log = structlog.get_logger()
@@ -29,12 +31,18 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class KnownPile:
-    """A pile that spoke; `standing` is None for one nobody registered, `opener` None until its keys are read."""
+    """A pile that spoke; `standing` is None for one nobody registered, `opener` None until its keys are read.
+
+    `epochs` are those the opener was made of, `offered` those of them no frame was read under yet.
+    """
 
     standing: Standing | None
     checked_s: float
     opener: Opener | None = None
+    epochs: tuple[int, ...] = ()
+    offered: frozenset[int] = frozenset()
     keys_read_s: float = float("-inf")
+    reads_left: float = READS_AT_ONCE
 
 
 class PileRegistry:
@@ -61,6 +69,9 @@ class PileRegistry:
             known = self._piles.setdefault(pile_id, KnownPile(None, now_s))
             known.standing = found.get(pile_id)
             known.checked_s = now_s
+            if known.standing is not None and known.standing.epochs != known.epochs:
+                # A key was retired or added since: what the old ones open is not to be read any more.
+                known.opener = None
             self._piles.move_to_end(pile_id)
         while len(self._piles) > MAX_PILES:
             self._piles.popitem(last=False)
@@ -72,15 +83,24 @@ class PileRegistry:
     def read_keys(self, conn: Connection, pile_id: str) -> Opener | None:
         """Read a pile's keys anew; None when that was done a moment ago or they cannot be read."""
         known = self._piles[pile_id]
-        now_s = self._seconds()
-        if now_s - known.keys_read_s < KEYS_MIN_AGE_S:
+        if not self._may_read(known):
             return None
         try:
             secrets = enrolment.secrets_of(conn, self._vault, pile_id)
         except SecretUnreadable as error:
             log.error("device_secret_unreadable", pile_id=pile_id, epoch=error.epoch)
-            known.keys_read_s = now_s
             return None
-        known.keys_read_s = now_s
+        known.epochs = tuple(secret.epoch for secret in secrets)
+        known.offered = frozenset(secret.epoch for secret in secrets if not secret.in_use)
         known.opener = Opener({secret.epoch: secret.secret for secret in secrets}, direction=Direction.UP)
         return known.opener
+
+    def _may_read(self, known: KnownPile) -> bool:
+        now_s = self._seconds()
+        earned = (now_s - known.keys_read_s) / KEYS_MIN_AGE_S
+        known.reads_left = min(READS_AT_ONCE, known.reads_left + earned)
+        known.keys_read_s = now_s
+        if known.reads_left < 1:
+            return False
+        known.reads_left -= 1
+        return True

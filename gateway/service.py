@@ -1,7 +1,7 @@
 """The gateway as a process: lanes, links, writer and outbox put together.
 
-Threads: one per link (the MQTT client's own, which only enqueues), the writer, the outbox, and the keeper of the
-leases. A stop lets the writer store what has arrived and the outbox answer it, then disconnects.
+Threads: one per link (the MQTT client's own, which only enqueues), the writer, the outbox, the warden, and the keeper
+of the leases. A stop lets the writer store what has arrived and the outbox answer it, then disconnects.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,15 +15,18 @@ from psycopg_pool import ConnectionPool
 from charging.enrolment import SecretVault
 from charging.waits import Waits
 from database.pool import Connection
-from gateway import lanes
+from gateway import flood_guard, lanes
+from gateway.doorman import Doorman
 from gateway.downlink import Downlink
+from gateway.flood_guard import FloodLimits
 from gateway.inbound import Inbound
 from gateway.lanes import LEASE_S, Lanes
-from gateway.link import Link, LinkHealth, LinkLimits, TlsFiles
+from gateway.link import Frame, Link, LinkHealth, LinkLimits, TlsFiles
 from gateway.outbox import Outbox, OutboxHealth
 from gateway.pile_registry import PileRegistry
 from gateway.replay_window import ReplayWindow
 from gateway.sample_batch import BatchLimits, SampleBatch
+from gateway.warden import Warden, WardenHealth
 from gateway.writer import Writer, WriterHealth
 from protocol import topics
 from protocol.topics import Direction
@@ -57,6 +60,7 @@ class GatewayParts:
     lease_s: float = LEASE_S
     link_limits: LinkLimits = field(default_factory=LinkLimits)
     batch_limits: BatchLimits = field(default_factory=BatchLimits)
+    flood_limits: FloodLimits = field(default_factory=FloodLimits)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class GatewayHealth:
     links: dict[int, LinkHealth]
     writer: WriterHealth
     outbox: OutboxHealth
+    warden: WardenHealth
     waiting_frames: int
 
     @property
@@ -83,6 +88,7 @@ class Gateway:
         self._stop_keeper = Event()
         self._stop_writer = Event()
         self._stop_outbox = Event()
+        self._stop_warden = Event()
         self._batch = SampleBatch(
             limits=parts.batch_limits,
             capacity_frames=parts.link_limits.receive_maximum * len(parts.lanes) + SPARE_FRAMES,
@@ -106,17 +112,28 @@ class Gateway:
             resend=parts.waits.resend,
             stop=self._stop_outbox,
         )
+        self.warden = Warden(
+            pool=parts.pool,
+            doorman=Doorman(broker_url=parts.broker_url, tls=parts.tls),
+            flood_limits=parts.flood_limits,
+            clock=parts.clock,
+            stop=self._stop_warden,
+        )
         self._writer = Writer(
             pool=parts.pool,
             batch=self._batch,
             inbound=Inbound(
-                registry=PileRegistry(vault=parts.vault), window=ReplayWindow(), waits=parts.waits
+                registry=PileRegistry(vault=parts.vault),
+                window=ReplayWindow(),
+                wards=self.warden,
+                waits=parts.waits,
             ),
             replies=self.outbox,
             stop=self._stop_writer,
         )
         self._writer_thread = Thread(target=self._writer.run, name="writer")
         self._outbox_thread = Thread(target=self.outbox.run, name="outbox")
+        self._warden_thread = Thread(target=self.warden.run, name="warden")
         self._keeper_thread = Thread(target=self.lanes.run, args=(self._stop_keeper,), name="keeper")
 
     @property
@@ -126,6 +143,7 @@ class Gateway:
             links={lane: link.health for lane, link in self.lanes.links.items()},
             writer=self._writer.health,
             outbox=self.outbox.health,
+            warden=self.warden.health,
             waiting_frames=len(self._batch),
         )
 
@@ -134,6 +152,7 @@ class Gateway:
         self.lanes.keep()
         self._writer_thread.start()
         self._outbox_thread.start()
+        self._warden_thread.start()
         self._keeper_thread.start()
 
     def stop(self) -> None:
@@ -144,6 +163,8 @@ class Gateway:
         self._stop_outbox.set()
         self.outbox.ring()
         self._outbox_thread.join(STOP_TIMEOUT_S)
+        self._stop_warden.set()
+        self._warden_thread.join(STOP_TIMEOUT_S)
         self._stop_keeper.set()
         self._keeper_thread.join(STOP_TIMEOUT_S)
         self.lanes.close()
@@ -158,9 +179,20 @@ class Gateway:
             topic_filters=[topics.subscription(Direction.UP, shard=shard) for shard in shards],
             limits=parts.link_limits,
             clock=parts.clock,
-            deliver=self._batch.put,
-            resumed=self._batch.forget_unacknowledged,
+            deliver=self._deliver,
+            resumed=self._resumed,
         )
+
+    def _deliver(self, frame: Frame) -> bool:
+        """Called in a link's thread: a pile that floods is dropped at the door, and the broker is told it is done."""
+        if self.warden.guard.admits(flood_guard.pile_of(frame.topic)):
+            return self._batch.put(frame)
+        frame.link.ack([frame])
+        return True
+
+    def _resumed(self, link: Link, generation: int) -> None:
+        self.warden.guard.catching_up()
+        self._batch.forget_unacknowledged(link, generation)
 
     def _lanes_changed(self) -> None:
         self.outbox.ring()

@@ -24,7 +24,7 @@ from psycopg.errors import (
 )
 from psycopg_pool import ConnectionPool
 
-from charging import command_answers, meter, piles, rejections, sessions
+from charging import command_answers, key_rotation, meter, piles, rejections, sessions
 from charging.rejections import Rejection
 from database.pool import Connection
 from gateway import hearing
@@ -72,6 +72,10 @@ class Replies(Protocol):
 
     def hold(self, pile_ids: Iterable[str]) -> None:
         """These piles booted: nothing but the answer to that may go down to them."""
+        ...
+
+    def rekeyed(self, pile_ids: Iterable[str]) -> None:
+        """These piles use a new secret: they are to be spoken to under it."""
         ...
 
     def post(self, replies: Sequence[Reply]) -> None:
@@ -162,6 +166,9 @@ class Writer:
         stored = _Stored()
         with self._conn.use() as conn, _fewest_round_trips(conn, frames), conn.transaction():
             stored.sort(self._inbound.read(conn, frames))
+            stored.rekeyed = self._inbound.first_uses(stored.heard)
+            if stored.rekeyed:
+                key_rotation.used(conn, stored.rekeyed, now=max(frame.received_at for frame in frames))
             order = _in_order_of_locks(stored.heard)
             stored.handle(conn, order.reports)
             if order.money:
@@ -193,6 +200,8 @@ class Writer:
             by_link.setdefault(frame.link, []).append(frame)
         for link, frames in by_link.items():
             link.ack(frames)
+        if stored.rekeyed:
+            self._replies.rekeyed(stored.rekeyed)
         self._replies.post(stored.replies)
         self.health.batches += 1
         self.health.frames += len(stored.acknowledged)
@@ -231,6 +240,7 @@ class _Stored:
     replies: list[Reply] = field(default_factory=list[Reply])
     acknowledged: list[Frame] = field(default_factory=list[Frame])
     repeated: int = 0
+    rekeyed: dict[str, int] = field(default_factory=dict[str, int])
 
     def sort(self, readings: Iterable[Reading]) -> None:
         for reading in readings:

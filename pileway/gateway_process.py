@@ -8,6 +8,7 @@ from psycopg_pool import ConnectionPool
 
 from database.pool import Connection
 from gateway import service
+from gateway.flood_guard import FloodLimits
 from gateway.link import TlsFiles
 from gateway.service import Gateway, GatewayParts
 from pileway import composition
@@ -43,6 +44,8 @@ def parts(settings: Settings, pool: ConnectionPool[Connection]) -> GatewayParts:
         waits=composition.waits(settings),
         speed=settings.clock_speed,
         lease_s=LEASE_S,
+        # A pile on an accelerated clock says in a second what it has to say in so many.
+        flood_limits=FloodLimits(frames_per_s=settings.flood_frames_per_s * max(1.0, settings.clock_speed)),
     )
 
 

@@ -119,6 +119,11 @@ class Settings(BaseSettings):
     device_ca_key_path: ExistingFile | None = None
     """Key of the device authority (PEM)."""
 
+    device_crl_path: Path | None = None
+    """Where the list of revoked piles' certificates is kept up to date (PEM), for the broker to read."""
+    flood_frames_per_s: Annotated[int, Field(ge=1, le=10_000)] = 50
+    """More messages a second than this, five seconds long, and a pile is quarantined."""
+
     key_encryption_key: Key | None = None
     """32 bytes in base64; wraps the devices' secrets in the database."""
     operator_token: Token | None = None

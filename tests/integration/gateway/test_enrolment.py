@@ -4,6 +4,7 @@ import base64
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,8 +23,8 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from psycopg_pool import ConnectionPool
 
+from charging import claim_attempts, piles
 from charging import enrolment as claims
-from charging import piles
 from charging.enrolment import SecretVault
 from database.pool import Connection
 from gateway import device_routes, enrolment
@@ -253,14 +254,51 @@ def test_a_body_of_unknown_length_is_refused(desk: Desk) -> None:
 
 def test_guessing_is_limited_per_pile_and_forgiven_in_time(desk: Desk) -> None:
     code, csr = desk.code(), _pem(_csr())
-    for _ in range(enrolment.MAX_FAILURES):
+    for _ in range(claim_attempts.MOST_PER_PILE):
         assert desk.post("0000-0000-0000-0000", csr).refusal == (403, "claim_refused")
     blocked = desk.post(code, csr)
     assert blocked.refusal == (429, "too_many_attempts")
-    assert int(blocked.headers["Retry-After"]) == enrolment.FAILURE_WINDOW.total_seconds()
+    assert int(blocked.headers["Retry-After"]) == claim_attempts.ATTEMPT_WINDOW.total_seconds()
     assert desk.post(desk.code(pile_id="YQ-02"), _pem(_csr("YQ-02")), pile_id="YQ-02").status == 200
-    desk.wall_now += enrolment.FAILURE_WINDOW
+    desk.wall_now += claim_attempts.ATTEMPT_WINDOW
     assert desk.post(code, csr).status == 200
+
+
+def test_guesses_count_on_in_another_process_and_after_a_restart(desk: Desk, authority: Authority) -> None:
+    csr = _pem(_csr())
+    for _ in range(claim_attempts.MOST_PER_PILE):
+        desk.post("0000-0000-0000-0000", csr)
+    with closing(Desk(desk.pool, authority, "mqtts://broker.example:8883", "the broker's CA")) as other:
+        other.wall_now = desk.wall_now
+        assert other.post(other.code(), csr).refusal == (429, "too_many_attempts")
+
+
+def test_guessing_is_limited_per_address_whatever_the_pile(desk: Desk) -> None:
+    for n in range(claim_attempts.MOST_PER_SOURCE):
+        pile_id = f"XX-{n}"
+        answer = desk.post("0000-0000-0000-0000", _pem(_csr(pile_id)), pile_id=pile_id)
+        assert answer.refusal == (403, "claim_refused")
+    assert desk.post(desk.code(), _pem(_csr())).refusal == (429, "too_many_attempts")
+
+
+def test_guesses_that_come_at_once_are_limited_like_those_in_turn(desk: Desk) -> None:
+    csr = _pem(_csr())
+    more = claim_attempts.MOST_PER_PILE + 14
+    with ThreadPoolExecutor(8) as threads:
+        answers = [threads.submit(desk.post, "0000-0000-0000-0000", csr) for _ in range(more)]
+    statuses = [answer.result().refusal[0] for answer in answers]
+    assert (statuses.count(403), statuses.count(429)) == (claim_attempts.MOST_PER_PILE, 14)
+
+
+def test_piles_that_enrol_well_are_not_counted_against_their_address(desk: Desk) -> None:
+    for _ in range(claim_attempts.MOST_PER_PILE + 1):
+        assert desk.post(desk.code(), _pem(_csr())).status == 200
+
+
+def test_a_new_code_ends_the_one_before_it(desk: Desk) -> None:
+    lost, fresh = desk.code(), desk.code()
+    assert desk.post(lost, _pem(_csr())).refusal == (403, "claim_refused")
+    assert desk.post(fresh, _pem(_csr())).status == 200
 
 
 def test_without_a_database_the_pile_is_told_to_come_again(desk: Desk) -> None:

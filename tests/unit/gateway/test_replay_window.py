@@ -7,8 +7,10 @@ from gateway import replay_window
 from gateway.replay_window import ReplayWindow
 
 
-def _commit(window: ReplayWindow, seq: int, *, boot: int = 1, epoch: int = 1, pile_id: str = "p") -> None:
-    window.commit(pile_id, epoch=epoch, boot=boot, seq=seq)
+def _commit(
+    window: ReplayWindow, seq: int, *, boot: int = 1, epoch: int = 1, pile_id: str = "p", mark: int = 0
+) -> None:
+    window.commit(pile_id, epoch=epoch, boot=boot, seq=seq, mark=mark)
 
 
 def _seen(window: ReplayWindow, seq: int, *, boot: int = 1, epoch: int = 1, pile_id: str = "p") -> bool:
@@ -69,3 +71,24 @@ def test_the_oldest_boot_and_the_longest_silent_pile_are_forgotten() -> None:
     _commit(window, 1, pile_id="r")
     assert not _seen(window, 1, pile_id="q")
     assert _seen(window, 2)
+
+
+def _differs(window: ReplayWindow, seq: int, *, mark: int) -> bool:
+    return window.differs("p", epoch=1, boot=1, seq=seq, mark=mark)
+
+
+def test_another_content_under_a_seen_number_is_told_from_a_repeat() -> None:
+    window = ReplayWindow()
+    _commit(window, 7, mark=111)
+    assert not _differs(window, 7, mark=111)
+    assert _differs(window, 7, mark=222)
+    assert not _differs(window, 8, mark=222)
+
+
+def test_contents_are_remembered_of_the_newest_numbers_only() -> None:
+    window = ReplayWindow()
+    for seq in range(2 * replay_window.MARKS):
+        _commit(window, seq, mark=seq)
+    _commit(window, 0, mark=5)
+    assert not _differs(window, 0, mark=9)
+    assert _differs(window, replay_window.MARKS, mark=9)
