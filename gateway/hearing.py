@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from charging import configurations, meter, piles, ports, settlements, shown_tariffs, starts
+from charging import configurations, firmware_reports, meter, piles, ports, settlements, shown_tariffs, starts
 from charging.command_answers import Answer
 from charging.errors import SettlementInconsistent
 from charging.pile_care import Report
@@ -75,6 +75,7 @@ def boot(conn: Connection, heard: Heard) -> Reply:
         ),
         now=now,
     )
+    firmware_reports.booted(conn, pile_id=heard.pile_id, version=message.firmware, now=now)
     report = Report(pile_id=heard.pile_id, boot=heard.counter.boot, seq=heard.counter.seq)
     config_version = configurations.booted(conn, report, version=message.config_version, now=now)
     tariff_version = shown_tariffs.booted(
