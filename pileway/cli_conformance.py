@@ -4,12 +4,14 @@ What a command needs is imported when it runs, as in `pileway.cli`.
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from conformance.case import Case
     from conformance.report import Report, Result
 
 conformance = typer.Typer(
@@ -42,11 +44,80 @@ def pile(
     if not chosen:
         raise typer.BadParameter("no case has such an id (see --list)", param_hint="--case")
     if only_list:
-        for each in chosen:
-            typer.echo(f"{each.case_id:<44} {each.kind:<11} {each.clause}")
+        list_cases(chosen)
         return
     report = conformance_pile.judge_simulator(chosen, progress=say_result)
     raise typer.Exit(tell(report, as_json=as_json, html=html))
+
+
+@conformance.command("platform")
+def platform(
+    case: CaseOption = None,
+    as_json: JsonOption = False,
+    html: HtmlOption = None,
+    only_list: ListOption = False,
+    enrol_at: Annotated[
+        str | None,
+        typer.Option(help="Where piles of another platform enrol.", show_default="our own platform"),
+    ] = None,
+    claim_codes: Annotated[
+        Path | None, typer.Option(help="File of its piles: id, claim code, number of ports a line.")
+    ] = None,
+    trust: Annotated[Path | None, typer.Option(help="CA of its enrolment server (PEM).")] = None,
+    clock_speed: Annotated[
+        float,
+        typer.Option(help="How many times faster than real time its clock runs.", min=0.001, max=10_000),
+    ] = 1.0,
+    start_command: Annotated[
+        str | None,
+        typer.Option(help="Orders and pays a charge on {pile} and {port}; may print its session id."),
+    ] = None,
+    stop_command: Annotated[str | None, typer.Option(help="Stops the charge {session} as its rider.")] = None,
+    session_command: Annotated[
+        str | None,
+        typer.Option(
+            help="Prints of {session}, as JSON: failed, charging, over, energy_dwh, prepaid_fen, charged_fen, refund_fen."
+        ),
+    ] = None,
+    online_command: Annotated[str | None, typer.Option(help="Prints true or false for {pile}.")] = None,
+    claim_command: Annotated[str | None, typer.Option(help="Prints another claim code for {pile}.")] = None,
+    crash_command: Annotated[
+        str | None, typer.Option(help="Kills what listens to piles; it comes back by itself.")
+    ] = None,
+) -> None:
+    """Judge a platform: our own on parts of its own, or another one by its address and its operator's commands."""
+    from conformance.platform.outside import Hooks
+    from pileway import conformance_platform, logs
+
+    logs.set_up("conformance", level=logging.CRITICAL)
+    chosen = conformance_platform.every_case(case or ())
+    if not chosen:
+        raise typer.BadParameter("no case has such an id (see --list)", param_hint="--case")
+    if only_list:
+        list_cases(chosen)
+        return
+    if enrol_at is None:
+        report = conformance_platform.judge_own(chosen, progress=say_result)
+    else:
+        hooks = Hooks(
+            start=start_command,
+            stop=stop_command,
+            session=session_command,
+            online=online_command,
+            claim=claim_command,
+            crash=crash_command,
+        )
+        bench = conformance_platform.outside(
+            enrol_at, claim_codes=claim_codes, trust=trust, hooks=hooks, speed=clock_speed
+        )
+        report = conformance_platform.judge(bench, chosen, progress=say_result)
+    raise typer.Exit(tell(report, as_json=as_json, html=html))
+
+
+def list_cases(cases: "Sequence[Case[Any]]") -> None:
+    """One line a case."""
+    for case in cases:
+        typer.echo(f"{case.case_id:<44} {case.kind:<11} {case.clause}")
 
 
 def say_result(result: "Result") -> None:

@@ -4,12 +4,13 @@ Piles are registered as an operator does, charges are ordered and paid over HTTP
 them is read from the books.
 """
 
+import asyncio
 import os
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,11 +21,18 @@ from billing import charges, refunds
 from billing.refunds import RefundState
 from charging import enrolment, piles, rejections, sessions
 from charging.session_states import SessionState
-from conformance.platform.bench import Capability, Claim, SessionFacts
+from conformance import run
+from conformance.case import Case
+from conformance.platform import catalogue
+from conformance.platform.bench import Capability, Claim, PlatformBench, SessionFacts
+from conformance.platform.outside import Hooks, OutsidePlatform, read_claims
+from conformance.platform.scene import PlatformStage, Scene
+from conformance.report import Report
+from conformance.run import Progress
 from pileway import demo_platform, home, settings, street
 from pileway.demo_platform import DemoPlatform
 from pileway.demo_riders import Phone, phone
-from pileway.errors import NotReady
+from pileway.errors import NotReady, PilewayError
 
 SPEED = 3600.0
 """An hour in a second: days pass while the kit runs, and what is measured in real seconds stays as it is."""
@@ -37,6 +45,11 @@ SITE = replace(street.STREET[0], piles={}, service={"type": "ENERGY", "price": "
 CLAIM_LASTS = timedelta(days=365)
 RESTART_LIMIT_S = 30.0
 _POLL_S = 0.05
+
+
+class Unusable(PilewayError):
+    """What was said of another platform does not suffice to play with it."""
+
 
 _CHARGING = frozenset({SessionState.CHARGING, SessionState.STOPPING})
 
@@ -141,6 +154,48 @@ class OwnPlatform:
     def _gateway_pid(self) -> int | None:
         states = self._platform.supervisor.states()
         return next(state.pid for state in states if state.name == "gateway")
+
+
+def every_case(patterns: Sequence[str]) -> list[Case[Scene]]:
+    """The cases whose ids match, or all."""
+    return run.chosen(catalogue.CASES, patterns)
+
+
+def judge(bench: PlatformBench, chosen: Sequence[Case[Scene]], *, progress: Progress) -> Report:
+    """Play cases against a platform."""
+    return asyncio.run(
+        run.run(
+            chosen,
+            PlatformStage(bench),
+            side="platform",
+            total_limit_s=catalogue.TOTAL_LIMIT_S,
+            progress=progress,
+        )
+    )
+
+
+def judge_own(chosen: Sequence[Case[Scene]], *, progress: Progress) -> Report:
+    """Play cases against our own platform. Raises PilewayError when it cannot be opened."""
+    with own_platform() as bench:
+        return judge(bench, chosen, progress=progress)
+
+
+def outside(
+    enrolment_url: str, *, claim_codes: Path | None, trust: Path | None, hooks: Hooks, speed: float
+) -> OutsidePlatform:
+    """A platform that is not ours. Raises Unusable for files that cannot be used."""
+    if claim_codes is None:
+        raise Unusable("--enrol-at needs --claim-codes, the piles to play")
+    try:
+        return OutsidePlatform(
+            enrolment_url=enrolment_url,
+            enrolment_ca_pem=None if trust is None else trust.read_text(),
+            claims=read_claims(claim_codes),
+            hooks=hooks,
+            speed=speed,
+        )
+    except (OSError, ValueError) as error:
+        raise Unusable(str(error)) from None
 
 
 @contextmanager
