@@ -13,6 +13,7 @@ from device_sim.battery import SOFT_START_S, TABLE_DEPTH, Battery, Chemistry, Pa
 from device_sim.configuration import PileConfig
 from device_sim.fleet import Fleet
 from device_sim.runner import SimulatedPile
+from protocol.words import AlarmKind
 
 STOP_LIMIT_S: Final = 15.0
 
@@ -44,7 +45,7 @@ class SimulatedWorkshop:
     @property
     def abilities(self) -> frozenset[Ability]:
         """What the simulator can do."""
-        return frozenset({Ability.FRESH, Ability.HANDS, Ability.POWER, Ability.NO_CLOCK})
+        return frozenset(Ability)
 
     @asynccontextmanager
     async def bench(self, order: Order) -> AsyncGenerator["SimulatedBench"]:
@@ -97,6 +98,22 @@ class SimulatedBench:
     async def unplug(self, port: int) -> None:
         """Pull the plug."""
         await self._do(lambda pile: pile.unplug(port))
+
+    async def inflict(self, kind: AlarmKind, port: int | None = None, value: int | None = None) -> None:
+        """Let the pile feel a danger until it is relieved."""
+        await self._do(lambda pile: pile.inflict(kind, port, value))
+
+    async def relieve(self, kind: AlarmKind, port: int | None = None) -> None:
+        """The danger is over."""
+        await self._do(lambda pile: pile.relieve(kind, port))
+
+    async def swipe(self, port: int, card: str) -> None:
+        """Hold a card to a reader."""
+        await self._do(lambda pile: pile.swipe_card(port, card))
+
+    async def type_code(self, port: int, digits: str) -> None:
+        """Type a code in."""
+        await self._do(lambda pile: pile.type_code(port, digits))
 
     async def put_away(self) -> None:
         """Switch the pile off for good."""

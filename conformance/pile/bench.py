@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from protocol.words import AlarmKind
+
 
 class Ability(StrEnum):
     """What a bench can do; the names cases use in ``needs``."""
@@ -20,6 +22,12 @@ class Ability(StrEnum):
     """take the pile's mains away"""
     NO_CLOCK = "no-clock"
     """a pile that wakes up without a date"""
+    HAZARD = "hazard"
+    """let the pile measure a danger"""
+    CARD = "card"
+    """swipe a card"""
+    KEYPAD = "keypad"
+    """type a code in"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,22 @@ class Bench(Protocol):
 
     async def unplug(self, port: int) -> None:
         """Pull the plug."""
+        ...
+
+    async def inflict(self, kind: AlarmKind, port: int | None = None, value: int | None = None) -> None:
+        """Let the pile measure a danger, at a port or all over; without a value so much that it surely trips."""
+        ...
+
+    async def relieve(self, kind: AlarmKind, port: int | None = None) -> None:
+        """The danger is over."""
+        ...
+
+    async def swipe(self, port: int, card: str) -> None:
+        """Hold a card to the reader of a port."""
+        ...
+
+    async def type_code(self, port: int, digits: str) -> None:
+        """Type a start code in at a port."""
         ...
 
 

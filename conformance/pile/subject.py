@@ -13,6 +13,7 @@ from conformance.pile.wire import ANSWER_LIMIT_S, Wire
 from protocol.fields import Message
 from protocol.messages import (
     Boot,
+    CommandAck,
     PortStateChanged,
     Settlement,
     Start,
@@ -21,7 +22,7 @@ from protocol.messages import (
     Stop,
     StopAck,
 )
-from protocol.words import StartResult, StateCause, StopReason, StopResult
+from protocol.words import CommandResult, StartResult, StateCause, StopReason, StopResult
 
 COMMAND_LIFE_S: Final = 30.0
 USUAL_LOAD: Final = Load(200.0)
@@ -190,6 +191,20 @@ class Pile:
             within_s=self.physically_s(clock_s),
             after=after,
         )
+
+    async def acknowledged(self, command: Message, *, within_s: float = ANSWER_LIMIT_S) -> CommandAck:
+        """Send a command of service and wait for its ``command_ack``."""
+        command_id: object = getattr(command, "command_id", None)
+        self.wire.say(command)
+        return await self.hear(CommandAck, lambda ack: ack.command_id == command_id, within_s=within_s)
+
+    async def done(self, command: Message) -> CommandAck:
+        """Send a command of service that must be done."""
+        answer = await self.acknowledged(command)
+        if answer.cause is not None:
+            check_equal(f"the cause of a refused {command.message}", answer.cause, None)
+        check_equal(f"the result of {command.message}", answer.result, CommandResult.DONE)
+        return answer
 
     async def caught_up(self) -> None:
         """Wait until the pile has dealt with everything said so far: it answers a stop of a session it never had."""
