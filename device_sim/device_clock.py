@@ -28,6 +28,10 @@ class DeviceClock:
         self.state = ClockState.SYNCED
         return off_ms if follows else 0
 
+    def lose(self, *, now_ms: int) -> None:
+        """The clock has failed: it is 1970 until the platform tells the time."""
+        self.state, self.offset_ms = ClockState.NONE, -now_ms
+
     def next_tick(self, at_ms: int, every_s: int) -> int:
         """The next instant on the pile's own grid: no two frames share one, and piles do not all speak at once."""
         every_ms = every_s * 1000

@@ -12,7 +12,9 @@ from device_sim.battery import Battery
 from device_sim.bystanders import Riders
 from device_sim.configuration import PileConfig
 from device_sim.errors import EnrolmentRefused, NoSuchPile
+from device_sim.local_starts import Served
 from device_sim.runner import Clock, SimulatedPile
+from protocol.words import AlarmKind
 
 ENROLMENTS_AT_ONCE: Final = 16
 STOP_TIMEOUT_S: Final = 15.0
@@ -148,6 +150,24 @@ class FleetThread:
     def cut_power(self, pile_id: str, for_s: float) -> None:
         """Take a pile's mains away for so many real seconds; what is not in its memory is gone."""
         self._do(lambda fleet: fleet.pile(pile_id).cut_power(for_s))
+
+    def inflict(
+        self, pile_id: str, kind: AlarmKind, port: int | None = None, value: int | None = None
+    ) -> None:
+        """Let something go wrong at a port, or all over a pile, until it is relieved; see SimulatedPile.inflict."""
+        self._do(lambda fleet: fleet.pile(pile_id).inflict(kind, port, value))
+
+    def relieve(self, pile_id: str, kind: AlarmKind, port: int | None = None) -> None:
+        """Let it be over; what has latched stays so until a person clears it."""
+        self._do(lambda fleet: fleet.pile(pile_id).relieve(kind, port))
+
+    def swipe_card(self, pile_id: str, port: int, card: str) -> Served:
+        """Hold a card to a port's reader, now."""
+        return self._do(lambda fleet: fleet.pile(pile_id).swipe_card(port, card))
+
+    def type_code(self, pile_id: str, port: int, digits: str) -> Served:
+        """Type a start code in at a port, now."""
+        return self._do(lambda fleet: fleet.pile(pile_id).type_code(port, digits))
 
     def ask(self, question: Callable[[Fleet], _T]) -> _T:
         """Look at the fleet, in its own thread."""

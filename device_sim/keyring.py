@@ -29,6 +29,12 @@ class Keyring:
         """The device secret of that epoch."""
         return self._secrets[self.epoch]
 
+    def __hash__(self) -> int:
+        return hash(self.epoch)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Keyring) and self._secrets == other._secrets
+
     def take(self, epoch: int, secret: bytes) -> None:
         """Seal under a new secret from now on, and open frames of both."""
         self._change({self.epoch: self.secret, epoch: secret})

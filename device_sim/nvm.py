@@ -4,8 +4,6 @@ A boot counter that is on disk before the first frame is sealed makes (boot, seq
 writing each sequence number down.
 """
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final
@@ -14,7 +12,10 @@ from uuid import UUID
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from device_sim.errors import MemoryUnreadable
+from device_sim.firmware_slots import SlotMemory
+from device_sim.flash import write_whole
 from device_sim.port import LiveSession
+from device_sim.protection import SafetyMemory
 
 REMEMBERED_COMMANDS: Final = 64
 REMEMBERED_SESSIONS: Final = 256
@@ -25,15 +26,16 @@ REJECTED_KEPT: Final = 50
 class Memory:
     """What survives a power cut. Records, answers and refused records are message bodies.
 
-    ``down`` is the newest counter accepted from the platform, by epoch; ``registers_wh`` the ports' registers.
+    ``registers_wh`` are the ports' registers; what was heard from the platform is kept by ``heard``.
     ``settlements``, ``alarms`` and ``local_starts`` are the records told until they are acknowledged.
-    ``settings`` are those that ``config_set`` has put in force.
+    ``wrong_codes_ms`` are the newest wrong start codes, ``alive_ms`` is when this was last written, both by the
+    street's clock. ``settings`` are those that ``config_set`` has put in force; ``tariffs`` bodies of
+    ``tariff_set``, the newest last.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
     boot: int = 0
-    down: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
     registers_wh: dict[int, float] = field(default_factory=dict[int, float])
     sessions: dict[int, LiveSession] = field(default_factory=dict[int, LiveSession])
     settlements: dict[UUID, bytes] = field(default_factory=dict[UUID, bytes])
@@ -42,8 +44,15 @@ class Memory:
     answered: dict[UUID, tuple[str, bytes]] = field(default_factory=dict[UUID, tuple[str, bytes]])
     ended: list[UUID] = field(default_factory=list[UUID])
     rejected: list[bytes] = field(default_factory=list[bytes])
+    safety: SafetyMemory = field(default_factory=SafetyMemory)
+    wrong_codes_ms: list[int] = field(default_factory=list[int])
+    alive_ms: int = 0
     settings: dict[str, int] = field(default_factory=dict[str, int])
     config_version: int = 0
+    tariffs: list[bytes] = field(default_factory=list[bytes])
+    tariff_version: int = 0
+    firmware: SlotMemory = field(default_factory=SlotMemory)
+    disabled_ports: list[int] = field(default_factory=list[int])
 
     def records(self) -> dict[str, dict[UUID, bytes]]:
         """What is told until it is acknowledged, by the message's name and what it is about."""
@@ -87,21 +96,3 @@ class Nvm:
     def save(self, memory: Memory, *, durable: bool = True) -> None:
         """Replace the file. ``durable`` survives a power cut of the host, else only the death of the process."""
         write_whole(self._path, [_ADAPTER.dump_json(memory)], durable=durable)
-
-
-def write_whole(path: Path, content: Sequence[bytes], *, durable: bool = True) -> None:
-    """Write a private file so that a reader finds the old content or the new, never half of it."""
-    temporary = path.with_suffix(path.suffix + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.writelines(content)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-    temporary.replace(path)
-    if durable:
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

@@ -1,6 +1,7 @@
 """What a pile has yet to say: urgent things first, then the samples it could not send. Pure and bounded."""
 
 from collections import deque
+from itertools import takewhile
 
 from device_sim.configuration import UNSENT_FRAMES_MAX, UNSENT_RECORDS_MAX
 from protocol.fields import Message
@@ -28,7 +29,7 @@ class Outbox:
         if isinstance(message, _FLEETING) and not self.linked:
             return
         if not isinstance(message, MeterFrame):
-            self._urgent.append(message)
+            self._urgent.insert(self._place(message), message)
             if len(self._urgent) > UNSENT_RECORDS_MAX:
                 self._urgent.popleft()
                 self.lost += 1
@@ -41,6 +42,13 @@ class Outbox:
     def put_first(self, message: Message) -> None:
         """Say this before anything that waits."""
         self._urgent.appendleft(message)
+
+    def _place(self, message: Message) -> int:
+        """Alarms wait for nothing but the first word on a connection."""
+        if not isinstance(message, Alarm):
+            return len(self._urgent)
+        ahead = takewhile(lambda waiting: isinstance(waiting, Alarm | Heartbeat), self._urgent)
+        return sum(1 for _ in ahead)
 
     def take(self) -> Message | None:
         """What to say next, None if nothing may be said now."""

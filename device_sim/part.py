@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from device_sim.port import NEVER_MS, Port
 from protocol.fields import Message
-from protocol.words import CommandCause, CommandResult, StartCause
+from protocol.words import CommandCause, CommandResult, StartCause, StopReason
 
 if TYPE_CHECKING:
     from device_sim.pile import Pile
@@ -70,6 +70,18 @@ class Part:
 
     def turn(self, turn: Turn) -> None:
         """A session has taken a turn."""
+
+    def ending(self, port: Port, reason: StopReason, at_ms: int) -> None:
+        """A session is about to end; its port still draws what it draws."""
+
+    def sampled(self, at_ms: int) -> None:
+        """The meters have just been read."""
+
+    def retuned(self, at_ms: int) -> None:
+        """Other settings are in force."""
+
+    def link_changed(self, up: bool, at_ms: int) -> None:
+        """The link came up, or was lost."""
 
     def next_ms(self) -> int:
         """When it has something to do by itself."""

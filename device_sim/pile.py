@@ -18,18 +18,22 @@ from device_sim import reports
 from device_sim.battery import Battery
 from device_sim.configuration import PileConfig, Thresholds
 from device_sim.device_clock import DeviceClock
+from device_sim.hazards import Surroundings
+from device_sim.journal import Journal
 from device_sim.keyring import Keyring
 from device_sim.nvm import Memory, Nvm
 from device_sim.outbox import Outbox
 from device_sim.part import EXPIRED, Moment, Part, Turn, Verdict
 from device_sim.port import NEVER_MS, LiveSession, Port, PortEvent, PortEventKind
 from device_sim.records import Records
+from device_sim.sensors import Sensors
 from protocol.envelope import Counter
 from protocol.fields import Message
-from protocol.messages import BootAck, CommandAck
+from protocol.messages import Boot, BootAck, CommandAck
 from protocol.words import (
     BootReason,
     ClockState,
+    LogLevel,
     PortState,
     StateCause,
     StopReason,
@@ -69,9 +73,13 @@ class Pile:
         now_ms: int,
         reason: BootReason,
         clock_tolerance_ms: int,
+        surroundings: Surroundings | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
-        """Power up: count the boot on disk first, then close what the power cut left open."""
+        """Power up: count the boot on disk first, then go on with what the power cut left open, or close it.
+
+        ``surroundings`` are what is around the pile with or without power; ``lose_power`` leaves them in order.
+        """
         self.config = config
         self.keys = keys
         self.outbox = Outbox()
@@ -90,6 +98,11 @@ class Pile:
         self.connection = 0
         self.hands: list[Hand] = []
         self.now_ms = now_ms
+        self.surroundings = surroundings or Surroundings()
+        self.sensors = Sensors(self.surroundings, seed=config.seed)
+        self.firmware = config.firmware
+        self.restart_reason: BootReason | None = None
+        self.journal = Journal(config.folder)
         self._observers = tuple(observers)
         self._nvm = nvm
         self._plug_reports: dict[int, tuple[int, StateCause]] = {}
@@ -104,13 +117,15 @@ class Pile:
         }
         self._reported = dict.fromkeys(self.ports, PortState.IDLE)
         self._seq = 0
-        self._cut_off = tuple(self.memory.sessions)
-        for number, session in list(self.memory.sessions.items()):
-            self._settle(session, number, reason=StopReason.POWER_LOSS, ended_ms=_last_known_ms(session))
+        self._checkpoint_due = False
+        for number, battery in self.surroundings.take_batteries():
+            self.ports[number].plug(battery, at_ms=now_ms)
+        self._cut_off = self._pick_up_sessions()
         self.parts = [make(self) for make in parts]
         self._hears = {kind: act for part in self.parts for kind, act in part.hears().items()}
         self._obeys = {kind: act for part in self.parts for kind, act in part.obeys().items()}
         self.save()
+        self.note(f"boot {self.memory.boot}: {reason.name.lower()}, firmware {self.firmware}")
 
     # What the world does to it.
 
@@ -120,6 +135,8 @@ class Pile:
             self.now_ms = max(self.now_ms, due_ms)
             self._happen(due_ms)
         self.now_ms = max(self.now_ms, now_ms)
+        if self._checkpoint_due:
+            self.checkpoint()
 
     def next_ms(self) -> int:
         """When something happens next if nobody says or does anything."""
@@ -155,16 +172,31 @@ class Pile:
         self._handle(Hand(now_ms, port, None), now_ms)
 
     def take_over(self, before: "Pile", *, now_ms: int) -> None:
-        """What hangs in the sockets, and what people mean to do, outlives a power cut."""
-        for number, port in before.ports.items():
-            battery = port.unplug(at_ms=before.now_ms)
-            if battery is not None:
-                self.plug(number, battery, now_ms=now_ms)
+        """What people mean to do outlives a power cut, and they see which sessions it has ended."""
         self.hands += before.hands
         for number in self._cut_off:
             self.tell(number, Moment.ENDED, now_ms)
 
-    def boot_message(self) -> Message:
+    def lose_power(self, *, now_ms: int) -> Surroundings:
+        """All at once; what was due by now has happened. Gives what is left: what hangs in the sockets, and hazards."""
+        self.advance(now_ms)
+        for number, port in self.ports.items():
+            battery = port.unplug(at_ms=now_ms)
+            if battery is not None:
+                self.surroundings.batteries[number] = battery
+        return self.surroundings
+
+    def link_changed(self, up: bool, *, now_ms: int) -> None:
+        """There is a connection, or none any more."""
+        self.advance(now_ms)
+        if up:
+            self.outbox.linked = True
+        else:
+            self.outbox.link_lost()
+        for part in self.parts:
+            part.link_changed(up, now_ms)
+
+    def boot_message(self) -> Boot:
         """What the pile says of itself when it starts."""
         return reports.boot(self, at_ms=self.now_ms)
 
@@ -195,20 +227,36 @@ class Pile:
         expires_at_ms: int = getattr(message, "expires_at_ms", NEVER_MS)
         return self.device_ms(self.now_ms) > expires_at_ms
 
-    def acknowledge(self, command_id: UUID, verdict: Verdict) -> None:
-        """Answer a command with ``command_ack``."""
+    def acknowledge(self, command_id: UUID, verdict: Verdict, *, first: bool = False) -> None:
+        """Answer a command with ``command_ack``; ``first``: before all else that waits."""
         at_ms = self.device_ms(self.now_ms)
-        self.records.answer(command_id, CommandAck(command_id, verdict.result, at_ms, verdict.cause))
+        answer = CommandAck(command_id, verdict.result, at_ms, verdict.cause)
+        self.records.answer(command_id, answer, first=first)
+
+    def note(self, text: str, *, level: LogLevel = LogLevel.INFO) -> None:
+        """Write a line in the pile's own log."""
+        self.journal.note(self.device_ms(self.now_ms), level, text)
+
+    def follow_clock(self, time_ms: int) -> None:
+        """Follow the platform's clock."""
+        step_ms = self.device_clock.follow(time_ms, now_ms=self.now_ms)
+        if step_ms:
+            self.note(f"clock set by {step_ms} ms", level=LogLevel.WARNING)
 
     def end_session(self, port: Port, reason: StopReason, at_ms: int) -> None:
         """Open the relay and write the session's record."""
+        for part in self.parts:
+            part.ending(port, reason, at_ms)
         end_power_w = port.measured_w(at_ms)
         session = port.close_session(at_ms=at_ms)
         self._settle(session, port.number, reason=reason, ended_ms=at_ms, end_power_w=end_power_w)
         self.save()
         cause = StateCause.FULL if reason is StopReason.FULL else StateCause.LIMIT
-        if reason is StopReason.UNPLUGGED:
+        if port.fault is not None:
+            cause = StateCause.PROTECTION
+        elif reason is StopReason.UNPLUGGED:
             cause = StateCause.UNPLUG
+        self.note(f"port {port.number} ended its session: {reason.name.lower()}")
         self.report(port, cause, at_ms)
         self.tell(port.number, Moment.ENDED, at_ms)
 
@@ -229,7 +277,15 @@ class Pile:
         """Follow other rules from now on, running sessions included."""
         self.thresholds = thresholds
         for port in self.ports.values():
-            port.retune(thresholds)
+            port.retune(thresholds, at_ms=self.now_ms)
+        for part in self.parts:
+            part.retuned(self.now_ms)
+
+    def sampled(self, at_ms: int) -> None:
+        """The meters have been read: what they said is written down before it is told."""
+        for part in self.parts:
+            part.sampled(at_ms)
+        self._checkpoint_due = bool(self.memory.sessions)
 
     def next_counter(self) -> Counter:
         """A counter never used before: a boot with no sequence numbers left takes the next boot's."""
@@ -245,6 +301,8 @@ class Pile:
 
     def save(self, *, durable: bool = True) -> None:
         """Write the memory down; not ``durable`` outlives the process, but not a crash of the host."""
+        self._checkpoint_due = False
+        self.memory.alive_ms = self.now_ms
         self.memory.registers_wh = {
             number: port.register_wh(self.now_ms) for number, port in self.ports.items()
         }
@@ -261,11 +319,6 @@ class Pile:
         return self.device_clock.state
 
     @property
-    def firmware(self) -> str:
-        """The version that runs."""
-        return self.config.firmware
-
-    @property
     def config_version(self) -> int:
         """The configuration in force."""
         return self.memory.config_version
@@ -273,7 +326,7 @@ class Pile:
     @property
     def tariff_version(self) -> int:
         """The tariff shown."""
-        return 0
+        return self.memory.tariff_version
 
     @property
     def unsent(self) -> int:
@@ -300,6 +353,7 @@ class Pile:
         if event.kind is PortEventKind.FIRST_LOAD:
             port.begin_metering(at_ms=at_ms)
             self.outbox.put(reports.started(self, port, at_ms=at_ms))
+            self.note(f"port {port.number} has a load")
             self.report(port, StateCause.LOAD, at_ms)
             self.tell(port.number, Moment.STARTED, at_ms)
         elif event.kind is PortEventKind.FULL:
@@ -321,18 +375,36 @@ class Pile:
         self._plug_reports[hand.port] = (at_ms + self.thresholds.debounce_s * 1000, cause)
 
     def _boot_acknowledged(self, ack: BootAck) -> None:
-        self.adopt(replace(self.thresholds, heartbeat_s=ack.heartbeat_s, sample_s=ack.sample_s))
+        self.thresholds = replace(self.thresholds, heartbeat_s=ack.heartbeat_s, sample_s=ack.sample_s)
         self.reconnect_jitter_s = ack.reconnect_jitter_s
-        self.device_clock.follow(ack.time_ms, now_ms=self.now_ms)
+        self.follow_clock(ack.time_ms)
         if not self.outbox.open:
             self.outbox.open = True
             for port in self.ports.values():
+                self._reported[port.number] = port.state
                 self.outbox.put(
                     reports.port_state(self, port, PortState.IDLE, StateCause.BOOT, at_ms=self.now_ms)
                 )
             self.records.boot_told()
         for part in self.parts:
             part.boot_acknowledged(self.now_ms)
+
+    def _pick_up_sessions(self) -> list[int]:
+        """Go on with what the power cut interrupted, if the rules let it and the plug is still in; else close it."""
+        closed: list[int] = []
+        for number, session in list(self.memory.sessions.items()):
+            if self._may_resume() and number in self.ports and self.ports[number].plugged:
+                self.ports[number].resume_session(session)
+            else:
+                self._settle(session, number, reason=StopReason.POWER_LOSS, ended_ms=_last_known_ms(session))
+                closed.append(number)
+        return closed
+
+    def _may_resume(self) -> bool:
+        rules, dark_ms = self.thresholds, self.now_ms - self.memory.alive_ms
+        return (
+            bool(rules.resume_after_power) and self.config.battery_clock and dark_ms <= rules.resume_s * 1000
+        )
 
     def _settle(
         self, session: LiveSession, port: int, *, reason: StopReason, ended_ms: int, end_power_w: float = 0.0

@@ -14,7 +14,7 @@ from device_sim.battery import Battery
 from device_sim.configuration import Thresholds
 from device_sim.session_meter import SessionMeter, dwh
 from protocol.messages import Start
-from protocol.words import Phase, PortFault, PortState, StopReason
+from protocol.words import Phase, PortFault, PortState, SessionSource, StopReason
 
 NEVER_MS: Final = 1 << 62
 
@@ -37,7 +37,10 @@ class PortEvent(NamedTuple):
 
 @dataclass
 class LiveSession:
-    """A session on a socket, from the accepted start to the end; kept in the pile's memory."""
+    """A session on a socket, from the accepted start to the end; kept in the pile's memory.
+
+    ``register_shift_dwh`` is by how much a broken register is off since the session began.
+    """
 
     command_id: UUID
     session_id: UUID
@@ -56,6 +59,8 @@ class LiveSession:
     samples_sent: int = 0
     sampled_ms: int = 0
     sampled_wh: float = 0.0
+    source: SessionSource = SessionSource.APP
+    register_shift_dwh: int = 0
 
     @classmethod
     def accepted(cls, start: Start, *, now_ms: int, register_dwh: int, clock_offset_ms: int) -> "LiveSession":
@@ -77,7 +82,10 @@ class LiveSession:
 
 
 class Port:
-    """A socket with its relay, its energy register, perhaps a battery and perhaps a session."""
+    """A socket with its relay, its energy register, perhaps a battery and perhaps a session.
+
+    A ``welded`` relay lets current through at any time, a ``broken`` circuit at none.
+    """
 
     def __init__(self, number: int, thresholds: Thresholds, *, register_wh: float, now_ms: int) -> None:
         self.number = number
@@ -86,6 +94,8 @@ class Port:
         self.fault: PortFault | None = None
         self.full = False
         self.disabled = False
+        self.welded = False
+        self.broken = False
         self.unplugged_ms = now_ms
         self._thresholds = thresholds
         self._anchor_ms = now_ms
@@ -102,12 +112,12 @@ class Port:
         """The state the pile reports."""
         if self.fault is not None:
             return PortState.FAULT
-        if self.disabled:
-            return PortState.DISABLED
         if self.session is not None:
             if self.session.meter is None:
                 return PortState.STARTING
             return PortState.FLOAT if self.session.full_ms is not None else PortState.CHARGING
+        if self.disabled:
+            return PortState.DISABLED
         if self.plugged:
             return PortState.FULL_PLUGGED if self.full else PortState.PLUGGED
         return PortState.IDLE
@@ -143,10 +153,11 @@ class Port:
         flowing = self._flowing()
         return flowing.phase(self._after_s(at_ms)) if flowing is not None else Phase.IDLE
 
-    def retune(self, thresholds: Thresholds) -> None:
-        """Follow other rules from now on, the running session included."""
-        self._thresholds = thresholds
-        self._next = None
+    def retune(self, thresholds: Thresholds, *, at_ms: int) -> None:
+        """Follow other rules from now on, the running session included; what must last for a while begins anew."""
+        if thresholds != self._thresholds:
+            self._anchor(at_ms)
+            self._thresholds = thresholds
 
     def extend(self, *, limit_s: int, limit_dwh: int) -> None:
         """Give the running session other limits."""
@@ -171,6 +182,31 @@ class Port:
         self.full = False
         return battery
 
+    def wire(self, *, welded: bool, broken: bool, at_ms: int) -> None:
+        """Damage or mend the circuit."""
+        if (welded, broken) != (self.welded, self.broken):
+            self._anchor(at_ms)
+            self.welded, self.broken = welded, broken
+
+    def shift_register(self, by_dwh: int, *, at_ms: int) -> None:
+        """The energy register loses or invents so much, never falling below zero; a session's own count goes on."""
+        by_dwh = max(by_dwh, -self.shown_dwh(at_ms))
+        if self.session is not None:
+            self.session.register_shift_dwh += by_dwh
+        else:
+            self._anchor(at_ms)
+            self._anchor_wh += by_dwh / 10
+
+    def shown_dwh(self, at_ms: int) -> int:
+        """What the energy register shows, in whole 0.1 Wh, broken or not."""
+        shift_dwh = self.session.register_shift_dwh if self.session is not None else 0
+        return self.register_dwh(at_ms) + shift_dwh
+
+    def resume_session(self, session: LiveSession) -> None:
+        """Power is back, and the session of before goes on."""
+        self.session = session
+        self._next = None
+
     def open_session(self, session: LiveSession, *, at_ms: int) -> None:
         """Close the relay for a session."""
         self._anchor(at_ms)
@@ -186,6 +222,7 @@ class Port:
         self._anchor(at_ms)
         self.full = session.full_ms is not None and self.plugged
         self.session = None
+        self._anchor_wh += session.register_shift_dwh / 10
         return session
 
     def begin_metering(self, *, at_ms: int) -> None:
@@ -211,9 +248,9 @@ class Port:
         if self.session is None:
             return None
         if self._next is None:
-            self._next = (
-                self._pending_event(self.session) if self.session.meter is None else self._running_event()
-            )
+            event = self._pending_event(self.session) if self.session.meter is None else self._running_event()
+            # A limit that was lowered below what has been taken ends the session now, not in the past.
+            self._next = event._replace(at_ms=max(event.at_ms, self._anchor_ms))
         return self._next
 
     def _pending_event(self, session: LiveSession) -> PortEvent:
@@ -234,6 +271,8 @@ class Port:
         limit_ms = session.meter.started_ms + min(session.limit_s, longest_s) * 1000
         events = [PortEvent(limit_ms, ends, preset)]
         flowing = self._flowing()
+        if flowing is None and self.plugged:
+            return events[0]
         if flowing is None:
             unplugged_ms = self.unplugged_ms + self._thresholds.unplug_s * 1000
             events.append(PortEvent(unplugged_ms, ends, StopReason.UNPLUGGED))
@@ -261,7 +300,8 @@ class Port:
         return PortEvent(self._at_ms(low_s + self._thresholds.full_s), PortEventKind.FULL)
 
     def _flowing(self) -> Battery | None:
-        return self.battery if self.session is not None else None
+        closed = self.session is not None or self.welded
+        return self.battery if closed and not self.broken else None
 
     def _after_s(self, at_ms: int) -> float:
         return max(0, at_ms - self._anchor_ms) / 1000
@@ -271,6 +311,8 @@ class Port:
 
     def _anchor(self, at_ms: int) -> None:
         """Carry register and battery to this instant: something about the flow changes here."""
+        if self.session is not None and self.session.meter is not None:
+            self.session.meter.read_until(at_ms, self.register_wh)
         after_s = self._after_s(at_ms)
         flowing = self._flowing()
         self._anchor_wh = self.register_wh(at_ms)

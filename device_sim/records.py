@@ -81,11 +81,14 @@ class Records:
         """When something comes due by the real clock; None if nothing will."""
         return self._repeats.next_s() if self._outbox.linked else None
 
-    def answer(self, command_id: UUID, answer: Message) -> None:
-        """Answer a command, and remember that for its repetitions."""
+    def answer(self, command_id: UUID, answer: Message, *, first: bool = False) -> None:
+        """Answer a command, and remember that for its repetitions; ``first``: before all else that waits."""
         self._memory.remember_answer(command_id, answer.message, codec.encode(answer))
         self._save()
-        self._outbox.put(answer)
+        if first:
+            self._outbox.put_first(answer)
+        else:
+            self._outbox.put(answer)
 
     def answer_again(self, command_id: UUID) -> bool:
         """Answer a repeated command as before; False for one that is not remembered."""

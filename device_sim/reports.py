@@ -1,11 +1,11 @@
 """What a pile says, made from what it is: boot, heartbeat, port states, samples and settlements. Pure."""
 
-import math
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 from device_sim.configuration import PileConfig
 from device_sim.port import LiveSession, Port
+from device_sim.sensors import Sensors
 from device_sim.session_meter import dwh
 from protocol.messages import (
     PROTOCOL_VERSION,
@@ -18,10 +18,8 @@ from protocol.messages import (
     Settlement,
     Started,
 )
-from protocol.words import BootReason, ClockState, PortState, SessionSource, StateCause, StopReason
+from protocol.words import BootReason, ClockState, PortState, StateCause, StopReason
 
-_DAY_MS: Final = 86_400_000
-_EVENING_DIP_AT: Final = 11.5 / 24  # 19:30 in China, as a share of the day in UTC
 _MS_PER_H: Final = 3_600_000
 
 
@@ -31,16 +29,13 @@ class View(Protocol):
     config: PileConfig
     boot_reason: BootReason
     connection: int
+    firmware: str
     ports: dict[int, Port]
+    sensors: Sensors
 
     @property
     def clock(self) -> ClockState:
         """What its clock rests on."""
-        ...
-
-    @property
-    def firmware(self) -> str:
-        """The version that runs."""
         ...
 
     @property
@@ -93,11 +88,11 @@ def heartbeat(pile: View, *, at_ms: int) -> Heartbeat:
         sampled_at_ms=pile.device_ms(at_ms),
         connection=pile.connection,
         signal_dbm=_signal_dbm(pile),
-        board_temperature_dc=round(270 + power_dw / 400),
-        mains_dv=_mains_dv(pile, at_ms),
+        board_temperature_dc=pile.sensors.board_dc(power_dw / 10),
+        mains_dv=pile.sensors.mains_dv(at_ms),
         power_dw=power_dw,
         energy_wh=int(sum(port.register_wh(at_ms) for port in pile.ports.values())),
-        leakage_ma=1,
+        leakage_ma=pile.sensors.leakage_ma(),
         unsent=pile.unsent,
         ports=reports,
     )
@@ -155,13 +150,13 @@ def settlement(
     energy_dwh = 0 if meter is None else meter.energy_dwh
     return Settlement(
         session_id=session.session_id,
-        source=SessionSource.APP,
+        source=session.source,
         port=port,
         started_at_ms=max(0, started_ms + offset_ms),
         ended_at_ms=max(0, ended_ms + offset_ms),
         duration_s=0 if meter is None else meter.duration_s,
         start_register_dwh=session.start_register_dwh,
-        end_register_dwh=session.start_register_dwh + energy_dwh,
+        end_register_dwh=session.start_register_dwh + energy_dwh + session.register_shift_dwh,
         energy_dwh=energy_dwh,
         slots=() if meter is None else meter.slot_rows(),
         tiers=() if meter is None else meter.tier_rows(),
@@ -180,7 +175,7 @@ def _sample(pile: View, port: Port, at_ms: int) -> PortSample:
     assert session is not None, "only busy ports are sampled"
     assert session.meter is not None, "only metered sessions are sampled"
     register_wh = port.register_wh(at_ms)
-    power_w, factor, mains_dv = port.measured_w(at_ms), port.power_factor(at_ms), _mains_dv(pile, at_ms)
+    power_w, factor, mains_dv = port.measured_w(at_ms), port.power_factor(at_ms), pile.sensors.mains_dv(at_ms)
     window_ms = at_ms - session.sampled_ms
     mean_w = (register_wh - session.sampled_wh) * _MS_PER_H / window_ms if window_ms > 0 else power_w
     # Within a window the true power is close to monotone, so its ends bound it.
@@ -191,27 +186,19 @@ def _sample(pile: View, port: Port, at_ms: int) -> PortSample:
         elapsed_s=(at_ms - session.meter.started_ms) // 1000,
         window_s=min(32_767, window_ms // 1000),
         voltage_dv=mains_dv,
-        current_ma=round(power_w / (mains_dv / 10 * factor) * 1000),
+        current_ma=round(power_w / (max(1, mains_dv) / 10 * factor) * 1000),
         power_dw=_dw(power_w),
         power_factor_milli=round(factor * 1000),
         energy_dwh=dwh(register_wh) - session.start_register_dwh,
         power_min_dw=_dw(min(seen_w)),
         power_max_dw=_dw(max(seen_w)),
         power_mean_dw=_dw(mean_w),
-        temperature_dc=round(260 + power_w / 8),
+        temperature_dc=pile.sensors.socket_dc(port.number, power_w),
         phase=port.phase(at_ms),
     )
     session.sampled_ms, session.sampled_wh = at_ms, register_wh
     session.samples_sent += 1
     return sample
-
-
-def _mains_dv(pile: View, at_ms: int) -> int:
-    """220 V with a dip in the evening, a little different at each pile."""
-    of_day = (at_ms % _DAY_MS) / _DAY_MS
-    dip = math.exp(-(((of_day - _EVENING_DIP_AT) * 8) ** 2))
-    flutter = math.sin(at_ms / 97_000 + pile.config.seed) + math.sin(at_ms / 31_000 + 2 * pile.config.seed)
-    return round(2_240 - 110 * dip + 9 * flutter)
 
 
 def _signal_dbm(pile: View) -> int:

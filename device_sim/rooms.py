@@ -3,12 +3,28 @@
 from collections.abc import Sequence
 from typing import Final
 
+from device_sim.endurance import Endurance
+from device_sim.local_starts import LocalStarts
+from device_sim.firmware_update import FirmwareUpdate
 from device_sim.pile import PartMaker
+from device_sim.restarting import Restarting
+from device_sim.rotation import Rotation
+from device_sim.safety import Safety
+from device_sim.service import Service
 from device_sim.sessions import Sessions
+from device_sim.settings import Settings
 from device_sim.telemetry import Telemetry, Timekeeping
 
 PARTS: Final[Sequence[PartMaker]] = (
+    Safety,
     Sessions,
+    LocalStarts,
+    Endurance,
     Telemetry,
     Timekeeping,
+    Settings,
+    Service,
+    Restarting,
+    Rotation,
+    FirmwareUpdate,
 )

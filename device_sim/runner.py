@@ -8,24 +8,29 @@ from typing import Final
 
 import structlog
 
-from device_sim import enrolment, tasks
+from device_sim import enrolment, tasks, upkeep
 from device_sim.battery import Battery
 from device_sim.configuration import PileConfig
 from device_sim.enrolment import Identity
+from device_sim.hazards import Surroundings
+from device_sim.heard import HeardCounters
 from device_sim.link import Link
+from device_sim.local_starts import NO_POWER, LocalStarts, Served
 from device_sim.nvm import Nvm
 from device_sim.pile import Observer, Pile
 from device_sim.rooms import PARTS
+from device_sim.safety import Safety
 from protocol import frames, topics
 from protocol.errors import ProtocolError
 from protocol.fields import Message
 from protocol.frames import Frame
 from protocol.messages import Gone
-from protocol.words import BootReason
+from protocol.words import AlarmKind, BootReason
 
 CHECKPOINT_S: Final = 0.5
 LONGEST_SLEEP_S: Final = 60.0
 CLOCK_TOLERANCE_S: Final = 2.0
+LAST_WORDS_S: Final = 5.0
 
 Clock = Callable[[], datetime]
 
@@ -49,7 +54,11 @@ class SimulatedPile:
         self._booted = asyncio.Event()
         self._nvm = Nvm(config.folder)
         self._power_cut_s = 0.0
+        self._dark = False
+        self._surroundings: Surroundings = Surroundings()
         self._cut = asyncio.Event()
+        self._boot_reason = BootReason.POWER
+        self._heard = HeardCounters(config.folder)
 
     def observe(self, observer: Observer) -> None:
         """Tell this observer of every session's turns, across reboots."""
@@ -63,11 +72,21 @@ class SimulatedPile:
         self._keys = identity.keys
         before: Pile | None = None
         while True:
-            self._power_up(identity, before)
+            self._power_up(before)
             self._cut.clear()
-            await tasks.first_ends(self._keep_time(), self._link.run(), self._cut.wait())
+            await tasks.first_ends(
+                self._keep_time(),
+                self._link.run(),
+                self._cut.wait(),
+                upkeep.fetch_firmware(self._awake),
+                upkeep.watch_trial(self._awake),
+                upkeep.keep_certificate(self.config, self._identity, self._renewed),
+            )
             before = self.pile
+            self._surroundings = before.lose_power(now_ms=self.now_ms())
+            self._dark = True
             await asyncio.sleep(self._power_cut_s)
+            self._dark = False
 
     async def ready(self) -> None:
         """Wait until the platform has acknowledged the boot."""
@@ -79,13 +98,44 @@ class SimulatedPile:
 
     def plug(self, port: int, battery: Battery) -> None:
         """Plug a battery's charger into a port, now."""
+        if self._dark:
+            self._surroundings.batteries[port] = battery
+            return
         self.pile.plug(port, battery, now_ms=self.now_ms())
         self._wake.set()
 
     def unplug(self, port: int) -> None:
         """Pull a port's plug, now."""
+        if self._dark:
+            self._surroundings.batteries.pop(port, None)
+            return
         self.pile.unplug(port, now_ms=self.now_ms())
         self._wake.set()
+
+    def inflict(self, kind: AlarmKind, port: int | None = None, value: int | None = None) -> None:
+        """Something goes wrong at a port, or all over the pile, until it is relieved.
+
+        ``value`` is what is felt, in the unit of the alarm's kind; without it, so much that it surely trips.
+        """
+        if self._dark:
+            self._surroundings.inflict(kind, port, value)
+            return
+        self._awake().part(Safety).inflict(kind, port, value)
+
+    def relieve(self, kind: AlarmKind, port: int | None = None) -> None:
+        """It is over; what has latched stays so until a person clears it."""
+        if self._dark:
+            self._surroundings.relieve(kind, port)
+            return
+        self._awake().part(Safety).relieve(kind, port)
+
+    def swipe_card(self, port: int, card: str) -> Served:
+        """Hold a card to a port's reader, now."""
+        return NO_POWER if self._dark else self._awake().part(LocalStarts).swipe_card(port, card)
+
+    def type_code(self, port: int, digits: str) -> Served:
+        """Type a start code in at a port, now."""
+        return NO_POWER if self._dark else self._awake().part(LocalStarts).type_code(port, digits)
 
     def drop_link(self, for_s: float) -> None:
         """Lose the network for so many real seconds."""
@@ -93,31 +143,48 @@ class SimulatedPile:
 
     def cut_power(self, for_s: float) -> None:
         """Lose the mains for so many real seconds; only the memory survives."""
-        self.pile.advance(self.now_ms())
+        self._go_dark(for_s, then=BootReason.POWER)
+
+    def _go_dark(self, for_s: float, *, then: BootReason) -> None:
         self._power_cut_s = for_s
+        self._boot_reason = then
         self._link.drop(0.0)
         self._cut.set()
+
+    def _renewed(self, identity: Identity) -> None:
+        """There is a new certificate: connect with it."""
+        self._identity = identity
+        self._link.renew(identity)
+
+    def _awake(self) -> Pile:
+        """The pile at this instant; whatever is done to it now, its timer takes notice."""
+        self.pile.advance(self.now_ms())
+        self._wake.set()
+        return self.pile
 
     def now_ms(self) -> int:
         """The street's clock in epoch milliseconds."""
         return int(self._clock().timestamp() * 1000)
 
-    def _power_up(self, identity: Identity, before: Pile | None) -> None:
+    def _power_up(self, before: Pile | None) -> None:
         self.pile = Pile(
             self.config,
             self._nvm,
-            keys=identity.keys,
+            keys=self._keys,
             parts=PARTS,
             now_ms=self.now_ms(),
-            reason=BootReason.POWER,
+            reason=self._boot_reason,
             clock_tolerance_ms=round(CLOCK_TOLERANCE_S * 1000 * max(1.0, self._speed)),
+            surroundings=self._surroundings,
             observers=self._observers,
         )
         if before is not None:
             self.pile.take_over(before, now_ms=self.now_ms())
         self.pile.records.on_news = self._wake.set
-        self._link = Link(identity, self)
+        self._link = Link(self._identity, self)
         self._booted.clear()
+        self._silent = False
+        self._restart_by_s: float | None = None
 
     async def _keep_time(self) -> None:
         """The pile's one timer: physics by the street's clock, repetitions by the real one."""
@@ -131,6 +198,7 @@ class SimulatedPile:
                 self.pile.checkpoint()
                 checkpoint_s = loop.time() + CHECKPOINT_S
             self._spoke.set()
+            self._restart_if_wanted(loop.time())
             try:
                 async with asyncio.timeout(self._sleep_s(loop.time())):
                     await self._wake.wait()
@@ -141,7 +209,19 @@ class SimulatedPile:
         waits = [LONGEST_SLEEP_S, (self.pile.next_ms() - self.now_ms()) / 1000 / self._speed]
         if (repeat_s := self.pile.records.next_s()) is not None:
             waits.append(repeat_s - real_s)
+        if self._restart_by_s is not None:
+            waits.append(self._restart_by_s - real_s)
         return max(0.0, min(waits))
+
+    def _restart_if_wanted(self, real_s: float) -> None:
+        """An orderly restart lets the pile say what it has to say first, within a limit."""
+        reason = self.pile.restart_reason
+        if reason is None or self._cut.is_set():
+            return
+        self._restart_by_s = self._restart_by_s or real_s + LAST_WORDS_S
+        said_all = self._silent and self.pile.outbox.unsent == 0
+        if said_all or not self.pile.outbox.linked or real_s >= self._restart_by_s:
+            self._go_dark(0.0, then=reason)
 
     # What the link asks of a device.
 
@@ -157,8 +237,7 @@ class SimulatedPile:
 
     def connected(self) -> None:
         """The first word on a connection is boot or heartbeat; then everything unacknowledged is said again."""
-        self.pile.advance(self.now_ms())
-        self.pile.outbox.linked = True
+        self.pile.link_changed(True, now_ms=self.now_ms())
         if self.pile.outbox.open:
             self.pile.outbox.put_first(self.pile.heartbeat_message())
         self.pile.records.link_is_new()
@@ -166,7 +245,8 @@ class SimulatedPile:
 
     def disconnected(self) -> None:
         """What is worth nothing later is forgotten."""
-        self.pile.outbox.link_lost()
+        self.pile.link_changed(False, now_ms=self.now_ms())
+        self._wake.set()
 
     def received(self, topic: str, payload: bytes) -> None:
         """Open a frame; what is forged, malformed or replayed is counted and changes nothing."""
@@ -178,12 +258,12 @@ class SimulatedPile:
             return
         if parsed.pile_id != self.config.pile_id:
             self._refuse("foreign_pile")
-        elif frame.counter <= self.pile.memory.down.get(frame.epoch, (-1, -1)):
+        elif frame.counter <= self._heard.newest(frame.epoch):
             self._refuse("replayed")
         elif not isinstance(frame.message, Message):
             self._refuse("unknown_message")
         else:
-            self.pile.memory.down[frame.epoch] = frame.counter
+            self._heard.note(frame.epoch, frame.counter)
             self._keys.heard_under(frame.epoch)
             self.pile.receive(frame.message, now_ms=self.now_ms())
             if self.pile.outbox.open:
@@ -193,8 +273,12 @@ class SimulatedPile:
     async def next_message(self) -> Message:
         """Wait for the next thing to say."""
         while (message := self.pile.outbox.take()) is None:
+            self._silent = True
+            if self.pile.restart_reason is not None:
+                self._wake.set()
             self._spoke.clear()
             await self._spoke.wait()
+        self._silent = False
         return message
 
     def sealed(self, message: Message) -> Frame:

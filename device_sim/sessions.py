@@ -13,6 +13,7 @@ from protocol.messages import (
 )
 from protocol.words import (
     ExtendResult,
+    LogLevel,
     SettlementResult,
     StartCause,
     StartResult,
@@ -85,6 +86,8 @@ class Sessions(Part):
             cause=cause,
         )
         pile.records.answer(start.command_id, answer)
+        if cause is not None:
+            pile.note(f"start on port {start.port} refused: {cause.name.lower()}", level=LogLevel.WARNING)
         if cause is None and port is not None:
             self.begun(port)
 

@@ -7,7 +7,6 @@ from device_sim.part import Hears, Moment, Part, Turn
 from device_sim.pile import Pile
 from device_sim.port import NEVER_MS
 from protocol.messages import Time, TimeRequest
-from protocol.words import StopReason
 
 TIME_REQUEST_EVERY_MS: Final = 12 * 3_600_000
 
@@ -19,6 +18,7 @@ class Telemetry(Part):
         super().__init__(pile)
         self._heartbeat_ms = pile.now_ms
         self._sample_ms = NEVER_MS
+        self._sampled_ms = 0
 
     def boot_acknowledged(self, at_ms: int) -> None:
         """The platform has chosen the intervals."""
@@ -44,23 +44,27 @@ class Telemetry(Part):
     def happen(self, at_ms: int) -> None:
         """Sample what is due, then say that the pile lives."""
         if self._sample_ms <= at_ms:
-            self._sample(at_ms)
+            self._sample_regularly(at_ms)
         if self._heartbeat_ms <= at_ms:
             self._heartbeat_ms = self.pile.device_clock.next_tick(at_ms, self.pile.thresholds.heartbeat_s)
             self.pile.outbox.put(self.pile.heartbeat_message())
+        self.pile.sampled(at_ms)
 
-    def _sample(self, at_ms: int) -> None:
+    def sample_now(self, at_ms: int) -> None:
+        """A frame out of turn, unless there is one of this instant already or no port to sample."""
+        busy = self.pile.metered_ports()
+        if busy and at_ms > self._sampled_ms:
+            self._sampled_ms = at_ms
+            self.pile.outbox.put(reports.meter_frame(self.pile, busy, at_ms=at_ms))
+
+    def _sample_regularly(self, at_ms: int) -> None:
         pile = self.pile
         busy = pile.metered_ports()
         if not busy:
             self._sample_ms = NEVER_MS
             return
         self._sample_ms = pile.device_clock.next_tick(at_ms, pile.thresholds.sample_s)
-        pile.outbox.put(reports.meter_frame(pile, busy, at_ms=at_ms))
-        drawn_w = sum(port.power_w(at_ms) for port in busy)
-        if drawn_w > pile.thresholds.pile_cut_w:
-            newest = max(busy, key=lambda port: port.session.accepted_ms if port.session is not None else 0)
-            pile.end_session(newest, StopReason.PILE_OVER_POWER, at_ms)
+        self.sample_now(at_ms)
 
 
 class Timekeeping(Part):
@@ -89,4 +93,4 @@ class Timekeeping(Part):
         self.pile.outbox.put(TimeRequest(self.pile.device_ms(at_ms)))
 
     def _time(self, time: Time) -> None:
-        self.pile.device_clock.follow(time.time_ms, now_ms=self.pile.now_ms)
+        self.pile.follow_clock(time.time_ms)

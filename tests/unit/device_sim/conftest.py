@@ -9,6 +9,7 @@ import pytest
 
 from device_sim.bystanders import Riders
 from device_sim.configuration import Bystanders, PileConfig
+from device_sim.hazards import Surroundings
 from device_sim.keyring import Keyring
 from device_sim.nvm import Nvm
 from device_sim.pile import Pile
@@ -41,7 +42,7 @@ class Bench:
         self.said.clear()
         self.power_up()
 
-    def power_up(self, *, acknowledged: bool = True) -> None:
+    def power_up(self, *, acknowledged: bool = True, surroundings: Surroundings | None = None) -> None:
         """Start the pile anew from its memory; the platform acknowledges the boot unless told not to."""
         self.pile = Pile(
             self.config,
@@ -51,6 +52,7 @@ class Bench:
             now_ms=self.now_ms,
             reason=BootReason.POWER,
             clock_tolerance_ms=2_000,
+            surroundings=surroundings,
             observers=[self.riders] if self.riders else [],
         )
         self.pile.outbox.linked = True
