@@ -45,6 +45,11 @@ class Band(NamedTuple):
     max_power_w: int
     price_cfen: int
 
+    @property
+    def price_yuan(self) -> str:
+        """With at least two decimals, and no more than are needed."""
+        return _yuan(self.price_cfen)
+
 
 @dataclass(frozen=True)
 class ShownTariff:
@@ -187,7 +192,6 @@ def _text(bands: Sequence[Band]) -> str:
 
 
 def _yuan(price_cfen: int) -> str:
-    """At least two decimals, and no more than are needed."""
     whole, fraction = divmod(price_cfen, _CFEN)
     digits = f"{fraction:04}"
     return f"{whole}.{digits[:2]}{digits[2:].rstrip('0')}"

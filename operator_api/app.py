@@ -8,14 +8,21 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
+from charging.command_waits import CommandWaits
+from charging.configurations import SettingsTable
+from charging.waits import Waits
 from operator_api import (
     access,
+    care_endpoints,
+    command_endpoints,
     documents,
+    firmware_endpoints,
     money_endpoints,
     refund_endpoints,
     session_endpoints,
     site_endpoints,
 )
+from operator_api.firmware_endpoints import FirmwareDesk
 from operator_api.problems import DOCUMENTED
 from operator_api.service import OperatorService
 
@@ -41,6 +48,15 @@ TAGS = [
         "name": "Piles",
         "description": "Charging piles, their sockets, their enrolment and their refused frames.",
     },
+    {
+        "name": "Commands",
+        "description": "What piles are told to do: each has a deadline, is sent until answered, and is done once.",
+    },
+    {
+        "name": "Care",
+        "description": "Configuration and shown tariff as wanted and as reported, and the log of a pile.",
+    },
+    {"name": "Firmware", "description": "Releases as their maker signed them, and their way over the fleet."},
     {"name": "Sessions", "description": "Charges: one row from order to refund."},
     {"name": "Money", "description": "Parties, balances and the double-entry ledger."},
     {"name": "Rider", "description": "What the page behind the QR code uses."},
@@ -49,9 +65,18 @@ TAGS = [
 
 
 def create_app(
-    *, pool: ConnectionPool[Connection[TupleRow]], clock: Callable[[], datetime], token: str
+    *,
+    pool: ConnectionPool[Connection[TupleRow]],
+    clock: Callable[[], datetime],
+    token: str,
+    waits: Waits,
+    settings: SettingsTable,
+    outcomes: CommandWaits,
+    firmware: FirmwareDesk | None = None,
 ) -> FastAPI:
     """An app with the operator's API and the documents; other routers may join it.
+
+    Without `firmware` it has no endpoints for that.
 
     Raises ValueError for a token too short to be one.
     """
@@ -64,10 +89,23 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    service = OperatorService(pool, clock)
-    for endpoints in (site_endpoints, session_endpoints, money_endpoints, refund_endpoints):
+    service = OperatorService(pool, clock, waits, settings, outcomes)
+    routers = [
+        endpoints.create_router(service)
+        for endpoints in (
+            site_endpoints,
+            session_endpoints,
+            command_endpoints,
+            care_endpoints,
+            money_endpoints,
+            refund_endpoints,
+        )
+    ]
+    if firmware is not None:
+        routers.append(firmware_endpoints.create_router(service, firmware))
+    for router in routers:
         app.include_router(
-            endpoints.create_router(service),
+            router,
             prefix=PREFIX,
             dependencies=[Depends(access.required(token))],
             responses=DOCUMENTED,

@@ -8,6 +8,9 @@ from uuid import UUID
 from charging.views import PageKey
 from operator_api.problems import CursorInvalid
 
+MOST_DIGITS = 18
+"""Of a number in a cursor: more than any row has."""
+
 
 def write_text(text: str) -> str:
     """A cursor that ends at a text key."""
@@ -28,21 +31,42 @@ def read_text(cursor: str | None) -> str | None:
     return text
 
 
+def read_number(cursor: str | None) -> int | None:
+    """The number a cursor ends at. Raises CursorInvalid."""
+    text = read_text(cursor)
+    if text is None or cursor is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > MOST_DIGITS:
+        raise CursorInvalid(cursor)
+    return int(text)
+
+
+def write_pair(at: datetime, row_id: UUID) -> str:
+    """A cursor that ends at a row by its time and id."""
+    return write_text(f"{at.isoformat()} {row_id}")
+
+
+def read_pair(cursor: str | None) -> tuple[datetime, UUID] | None:
+    """The time and id a cursor ends at. Raises CursorInvalid."""
+    text = read_text(cursor)
+    if text is None or cursor is None:
+        return None
+    at, _, row_id = text.partition(" ")
+    try:
+        pair = (datetime.fromisoformat(at), UUID(row_id))
+    except ValueError as error:
+        raise CursorInvalid(cursor) from error
+    if pair[0].tzinfo is None:
+        raise CursorInvalid(cursor)
+    return pair
+
+
 def write_key(key: PageKey) -> str:
     """A cursor that ends at a session."""
-    return write_text(f"{key.created_at.isoformat()} {key.session_id}")
+    return write_pair(key.created_at, key.session_id)
 
 
 def read_key(cursor: str | None) -> PageKey | None:
     """The session a cursor ends at. Raises CursorInvalid."""
-    text = read_text(cursor)
-    if text is None or cursor is None:
-        return None
-    at, _, session_id = text.partition(" ")
-    try:
-        key = PageKey(datetime.fromisoformat(at), UUID(session_id))
-    except ValueError as error:
-        raise CursorInvalid(cursor) from error
-    if key.created_at.tzinfo is None:
-        raise CursorInvalid(cursor)
-    return key
+    pair = read_pair(cursor)
+    return None if pair is None else PageKey(*pair)

@@ -14,7 +14,26 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from billing.errors import PartyUnknown
-from charging.errors import PileExists, PileIdInvalid, PileUnknown, SessionUnknown, SiteUnknown
+from charging.errors import (
+    CardExists,
+    CardUnknown,
+    CommandUnknown,
+    ExtensionRefused,
+    PileExists,
+    PileIdInvalid,
+    PileOutOfService,
+    PileUnknown,
+    PortUnknown,
+    ReleaseConflict,
+    ReleaseRefused,
+    ReleaseUnknown,
+    RolloutOver,
+    RolloutRefused,
+    RolloutUnknown,
+    SessionUnknown,
+    SettingRefused,
+    SiteUnknown,
+)
 from operator_api.access import TokenRefused
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -47,11 +66,24 @@ _TABLE: dict[type[Exception], tuple[int, str, str | None]] = {
     TokenRefused: (401, "token_refused", None),
     SiteUnknown: (404, "site_unknown", "site_id"),
     PileUnknown: (404, "pile_unknown", "pile_id"),
+    PortUnknown: (404, "port_unknown", "port_no"),
     SessionUnknown: (404, "session_unknown", "session_id"),
+    CommandUnknown: (404, "command_unknown", "command_id"),
     PartyUnknown: (404, "party_unknown", "party_id"),
     PileExists: (409, "pile_exists", "pile_id"),
+    PileOutOfService: (409, "pile_out_of_service", "pile_id"),
+    ExtensionRefused: (409, "extension_refused", None),
     PileIdInvalid: (422, "pile_id_invalid", "pile_id"),
+    SettingRefused: (422, "setting_refused", "settings"),
     CursorInvalid: (422, "cursor_invalid", "cursor"),
+    ReleaseUnknown: (404, "release_unknown", "release_id"),
+    ReleaseRefused: (422, "release_refused", "manifest"),
+    ReleaseConflict: (409, "release_exists", "version"),
+    RolloutUnknown: (404, "rollout_unknown", "rollout_id"),
+    RolloutRefused: (422, "rollout_refused", None),
+    RolloutOver: (409, "rollout_over", "rollout_id"),
+    CardUnknown: (404, "card_unknown", "card_id"),
+    CardExists: (409, "card_exists", "number"),
 }
 _EXPECTED = tuple(_TABLE)
 _WORDS: dict[type[Exception], str] = {
@@ -68,6 +100,9 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 }
 """What every endpoint may answer besides success."""
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "Nothing by that id"}}
+OUT_OF_SERVICE: dict[int | str, dict[str, Any]] = {
+    409: {"model": ErrorBody, "description": "The pile is not enrolled, in quarantine or revoked"}
+}
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ErrorBody, "description": "Registered already"}}
 
 
@@ -103,6 +138,10 @@ def answer(status: int, code: str, message: str, field: str | None = None) -> JS
 
 def _refusal(error: Exception) -> Response:
     status, code, field = _TABLE[type(error)]
+    if isinstance(error, RolloutRefused):
+        field = error.field
+    if isinstance(error, SettingRefused):
+        field = f"settings.{error.key}"
     response = answer(status, code, _WORDS.get(type(error)) or str(error), field)
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"

@@ -5,13 +5,15 @@ from datetime import UTC, datetime
 from fastapi import FastAPI
 from psycopg_pool import ConnectionPool
 
+from charging.command_waits import CommandWaits
 from database.pool import Connection
-from gateway import enrolment, renewal
+from gateway import enrolment, firmware_files, renewal, revocation_list
 from gateway.certificate_authority import CertificateAuthority
 from gateway.enrolment import Enrolment
 from gateway.renewal import Renewal
+from gateway.revocation_list import RevocationList
 from operator_api import app as operator_app
-from pileway import composition, web_server
+from pileway import composition, home, web_server
 from pileway.errors import SettingsInvalid
 from pileway.rails import WECHAT_PAY
 from pileway.settings import Settings, required
@@ -27,14 +29,27 @@ def run(settings: Settings) -> None:
     """Serve until told to stop."""
     with composition.pool(settings, max_size=CONNECTIONS) as pool:
         facts = FactsReader(pool)
-        with rider_app.create_hub(composition.database_url(settings), facts) as hub:
+        dsn = composition.database_url(settings)
+        revoked = _revocation_list(settings, pool)
+        with (
+            rider_app.create_hub(dsn, facts) as hub,
+            CommandWaits(dsn, pool) as outcomes,
+            revoked.kept(),
+        ):
+
+            def stop() -> None:
+                hub.close()
+                outcomes.close()
+
             web_server.serve(
                 [
                     Listener(
-                        app=_public_app(settings, pool, facts, hub), host=settings.host, port=settings.port
+                        app=_public_app(settings, pool, facts, hub, outcomes),
+                        host=settings.host,
+                        port=settings.port,
                     ),
                     Listener(
-                        app=_device_app(settings, pool),
+                        app=_device_app(settings, pool, revoked),
                         host=settings.host,
                         port=settings.enrolment_port,
                         certificate=required(
@@ -44,7 +59,7 @@ def run(settings: Settings) -> None:
                         client_authority=required(settings.device_ca_path, "PILEWAY_DEVICE_CA_PATH"),
                     ),
                 ],
-                on_stop=hub.close,
+                on_stop=stop,
             )
 
 
@@ -53,9 +68,18 @@ def _public_app(
     pool: ConnectionPool[Connection],
     facts: FactsReader,
     hub: LiveHub[SessionFacts],
+    outcomes: CommandWaits,
 ) -> FastAPI:
     token = required(settings.operator_token, "PILEWAY_OPERATOR_TOKEN").get_secret_value()
-    app = operator_app.create_app(pool=pool, clock=settings.clock.now, token=token)
+    app = operator_app.create_app(
+        pool=pool,
+        clock=settings.clock.now,
+        token=token,
+        waits=composition.waits(settings),
+        settings=composition.settings_table(),
+        outcomes=outcomes,
+        firmware=composition.firmware_desk(settings),
+    )
     app.include_router(
         rider_app.create_router(
             desk=composition.rail_desk(settings, pool),
@@ -71,15 +95,35 @@ def _public_app(
     return app
 
 
-def _device_app(settings: Settings, pool: ConnectionPool[Connection]) -> FastAPI:
+def _authority(settings: Settings) -> CertificateAuthority:
     certificate = required(settings.device_ca_path, "PILEWAY_DEVICE_CA_PATH")
     key = required(settings.device_ca_key_path, "PILEWAY_DEVICE_CA_KEY_PATH")
     try:
-        authority = CertificateAuthority.from_pem(
+        return CertificateAuthority.from_pem(
             certificate_pem=certificate.read_bytes(), key_pem=key.read_bytes()
         )
     except ValueError as error:
         raise SettingsInvalid("PILEWAY_DEVICE_CA_KEY_PATH", str(error)) from None
+
+
+def _revocation_list(settings: Settings, pool: ConnectionPool[Connection]) -> RevocationList:
+    path = settings.device_crl_path
+
+    def write(pem: bytes) -> None:
+        if path is not None:
+            home.write_private(path, pem)
+
+    return RevocationList(
+        pool=pool,
+        authority=_authority(settings),
+        wall_clock=_wall_clock,
+        write=write,
+        known_pem=path.read_bytes() if path is not None and path.exists() else None,
+    )
+
+
+def _device_app(settings: Settings, pool: ConnectionPool[Connection], revoked: RevocationList) -> FastAPI:
+    authority = _authority(settings)
     broker_url = required(settings.device_broker_url, "PILEWAY_DEVICE_BROKER_URL")
     broker_ca_pem = required(settings.broker_ca_path, "PILEWAY_BROKER_CA_PATH").read_text()
     enrolling = Enrolment(
@@ -102,6 +146,8 @@ def _device_app(settings: Settings, pool: ConnectionPool[Connection]) -> FastAPI
     app = FastAPI(title="Pileway device enrolment", openapi_url=None)
     app.include_router(enrolment.router(enrolling))
     app.include_router(renewal.router(renewing))
+    app.include_router(revocation_list.router(revoked))
+    app.include_router(firmware_files.router(pool))
     return app
 
 

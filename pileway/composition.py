@@ -1,16 +1,24 @@
 """What several processes are composed of: the pool, the waits, the desk where rails are talked to."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from psycopg_pool import ConnectionPool
 
 from billing.rail_calls import RailDesk
+from charging.configurations import Setting, SettingOffence, SettingsTable
 from charging.enrolment import SecretVault
+from charging.firmware_releases import Manifest
 from charging.payment_hooks import session_hooks
 from charging.waits import Waits
 from database.pool import Connection, open_pool
+from gateway import firmware_files
+from operator_api.firmware_endpoints import FirmwareDesk
+from pileway import firmware_commands
+from pileway.errors import SettingsInvalid
 from pileway.rails import open_rails
 from pileway.settings import Settings, required
+from protocol import config_keys, firmware
 
 POOL_WAIT_S = 15.0
 """Longest a request waits for a connection."""
@@ -31,10 +39,45 @@ def waits(settings: Settings) -> Waits:
     return Waits().scaled(settings.clock_speed)
 
 
+def settings_table() -> SettingsTable:
+    """The settings piles may know, and the protocol's rule for them, in charging's words."""
+    return SettingsTable(
+        settings={key: Setting(*setting) for key, setting in config_keys.SETTINGS.items()},
+        offence_of=_offence_of,
+    )
+
+
+def _offence_of(in_force: Mapping[str, int], wanted: Sequence[tuple[str, int]]) -> SettingOffence | None:
+    offence = config_keys.offence_of(in_force, wanted)
+    return None if offence is None else SettingOffence(offence.key, offence.cause.word)
+
+
 def vault(settings: Settings) -> SecretVault:
     """Opens and closes device secrets. Raises SettingsInvalid."""
     key = required(settings.key_encryption_key, "PILEWAY_KEY_ENCRYPTION_KEY")
     return SecretVault(key.get_secret_value())
+
+
+def firmware_desk(settings: Settings) -> FirmwareDesk:
+    """Where piles fetch images, and the check of the maker's signature if its key is given. Raises SettingsInvalid."""
+
+    def image_url(sha256: bytes) -> str:
+        return settings.device_web_url + firmware_files.image_path(sha256)
+
+    if settings.firmware_public_key_path is None:
+        return FirmwareDesk(image_url)
+    try:
+        key = firmware_commands.public_key(settings.firmware_public_key_path)
+    except ValueError as error:
+        raise SettingsInvalid("PILEWAY_FIRMWARE_PUBLIC_KEY_PATH", str(error)) from None
+
+    def is_genuine(manifest: Manifest, signature: bytes) -> bool:
+        signed = firmware.Manifest(
+            manifest.model, manifest.version, manifest.minimum_version, manifest.size_bytes, manifest.sha256
+        )
+        return firmware.is_genuine(key, signed, signature)
+
+    return FirmwareDesk(image_url, is_genuine)
 
 
 def rail_desk(settings: Settings, opened: ConnectionPool[Connection]) -> RailDesk:

@@ -21,6 +21,7 @@ from billing import rail_calls, refunds
 from billing.payment_rails.wechat_pay import WechatMerchant, WechatPay
 from billing.rail_calls import RailDesk
 from charging import commands, enrolment, meter, piles, ports, sessions, settlements, starts
+from charging.command_waits import CommandWaits
 from charging.commands import Command, CommandKind
 from charging.enrolment import SecretVault
 from charging.meter import MeterFrame, PortSample
@@ -35,7 +36,7 @@ from operator_api import app as operator_app
 from payment_sim import app as payment_sim_app
 from payment_sim.app import SimConfig
 from payment_sim.keys import Keys
-from pileway import street
+from pileway import composition, street
 from rider_web import app as rider_app
 from rider_web.live_hub import LiveHub
 from rider_web.session_facts import FactsReader, SessionFacts
@@ -311,11 +312,13 @@ def standing(dsn: str, pool: ConnectionPool[Connection], keys: Keys, folder: Pat
     facts = FactsReader(pool)
     hub = rider_app.create_hub(dsn, facts)
     notified: list[int] = []
-    public = _public_app(desk, facts, hub, url=url, pay_url=pay_url, notified=notified)
+    outcomes = CommandWaits(dsn, pool)
+    public = _public_app(desk, facts, hub, outcomes, url=url, pay_url=pay_url, notified=notified)
     with own, rails, ExitStack() as stack:
         stack.callback(rail.close)
         stack.enter_context(serving(payment_sim_app.create_app(sim, clock.now), rails))
         stack.enter_context(serving(public, own))
+        stack.enter_context(outcomes)
         stack.enter_context(hub)  # left first: it ends the live streams, which would keep the server waiting
         http = stack.enter_context(httpx.Client(base_url=url, timeout=10))
         bearer = {"Authorization": f"Bearer {TOKEN}"}
@@ -340,12 +343,20 @@ def _public_app(
     desk: RailDesk,
     facts: FactsReader,
     hub: LiveHub[SessionFacts],
+    outcomes: CommandWaits,
     *,
     url: str,
     pay_url: str,
     notified: list[int],
 ) -> FastAPI:
-    public = operator_app.create_app(pool=desk.pool, clock=desk.clock, token=TOKEN)
+    public = operator_app.create_app(
+        pool=desk.pool,
+        clock=desk.clock,
+        token=TOKEN,
+        waits=WAITS,
+        settings=composition.settings_table(),
+        outcomes=outcomes,
+    )
     public.include_router(
         rider_app.create_router(
             desk=desk,
