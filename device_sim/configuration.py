@@ -86,7 +86,8 @@ class PileConfig:
     """One simulated pile. ``folder`` is its flash: identity, counters and records survive in it.
 
     ``claim_code`` is needed until the pile is enrolled. Without ``bystanders`` nobody plugs or unplugs but the caller.
-    A pile without ``battery_clock`` wakes up in 1970 until the platform tells it the time.
+    A pile without ``battery_clock`` wakes up in 1970 until the platform tells it the time. ``firmware_key`` is the
+    maker's Ed25519 key of 32 bytes: without it no firmware is genuine.
     """
 
     pile_id: str
@@ -101,4 +102,6 @@ class PileConfig:
     thresholds: Thresholds = field(default_factory=Thresholds)
     bystanders: Bystanders | None = None
     battery_clock: bool = True
+    firmware_key: bytes | None = None
+    renewal_url: str | None = None
     seed: int = 0

@@ -6,7 +6,7 @@ import json
 import random
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -27,8 +27,8 @@ from pydantic import BaseModel
 
 from device_sim.configuration import PileConfig
 from device_sim.errors import EnrolmentRefused
+from device_sim.flash import write_whole
 from device_sim.keyring import Keyring
-from device_sim.nvm import write_whole
 
 REQUEST_TIMEOUT_S: Final = 15.0
 FIRST_RETRY_S: Final = 1.0
@@ -56,6 +56,10 @@ class Identity:
     certificate: Path
     private_key: Path
     broker_ca: Path
+
+    def moved_to(self, broker_url: str) -> "Identity":
+        """The same pile at another broker."""
+        return replace(self, broker_url=broker_url)
 
     @property
     def key_epoch(self) -> int:
@@ -85,12 +89,12 @@ async def identity_of(config: PileConfig) -> Identity:
         raise EnrolmentRefused(config.pile_id, 0, "no claim code")
     config.folder.mkdir(parents=True, exist_ok=True)
     key = _own_key(_key_path(config))
-    answer = await _enrol(config, _request_pem(config.pile_id, key))
+    answer = await _enrol(config, request_pem(config.pile_id, key))
     write_whole(config.folder / "certificate.pem", [answer.certificate_chain_pem.encode()])
     write_whole(config.folder / "broker_ca.pem", [answer.broker_ca_pem.encode()])
     kept_facts = answer.model_dump(include={"broker_url", "device_secret", "key_epoch"})
     # Written last: an identity counts once this file is there.
-    write_whole(_identity_path(config.folder), [json.dumps(kept_facts).encode()])
+    write_whole(identity_path(config.folder), [json.dumps(kept_facts).encode()])
     log.info("pile_enrolled", pile_id=config.pile_id, key_epoch=answer.key_epoch, shard=answer.shard)
     identity = _load(config)
     assert identity is not None, "it was just written"
@@ -99,11 +103,11 @@ async def identity_of(config: PileConfig) -> Identity:
 
 def is_enrolled(folder: Path) -> bool:
     """Whether the pile whose memory is this folder has an identity and needs no claim code."""
-    return _identity_path(folder).exists()
+    return identity_path(folder).exists()
 
 
 def _load(config: PileConfig) -> Identity | None:
-    path = _identity_path(config.folder)
+    path = identity_path(config.folder)
     if not path.exists():
         return None
     facts = json.loads(path.read_bytes())
@@ -137,7 +141,8 @@ def _store_secrets(path: Path, secrets: Mapping[int, bytes]) -> None:
     write_whole(path, [json.dumps(facts).encode()])
 
 
-def _identity_path(folder: Path) -> Path:
+def identity_path(folder: Path) -> Path:
+    """Where a pile keeps what enrolment told it."""
     return folder / "identity.json"
 
 
@@ -156,7 +161,7 @@ def _own_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _request_pem(pile_id: str, key: ec.EllipticCurvePrivateKey) -> str:
+def request_pem(pile_id: str, key: ec.EllipticCurvePrivateKey) -> str:
     """A PKCS#10 request for the pile's name, signed by its key."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, pile_id)])
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, SHA256())

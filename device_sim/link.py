@@ -74,9 +74,7 @@ class Link:
     def __init__(self, identity: Identity, device: Device) -> None:
         self._identity = identity
         self._device = device
-        self._tls: ssl.SSLContext = ssl.create_default_context(cafile=identity.broker_ca)
-        self._tls.sslsocket_class = _TidySocket
-        self._tls.load_cert_chain(identity.certificate, identity.private_key)
+        self._tls = _trust(identity)
         self._connection: _Connection | None = None
         self._barred_until_s = 0.0
 
@@ -98,6 +96,13 @@ class Link:
             else:
                 wait_s = retry_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
                 retry_s = min(LONGEST_RETRY_S, retry_s * 2)
+
+    def renew(self, identity: Identity) -> None:
+        """Connect anew with another certificate."""
+        self._identity = identity
+        self._tls = _trust(identity)
+        if self._connection is not None:
+            self._connection.cut()
 
     def drop(self, for_s: float) -> None:
         """Lose the network for so many real seconds; the broker hears nothing but the silence of the socket."""
@@ -136,6 +141,14 @@ class Link:
             except BaseException:
                 self._device.unsent(message)
                 raise
+
+
+def _trust(identity: Identity) -> ssl.SSLContext:
+    """The pile's own certificate, and the one authority it believes."""
+    tls = ssl.create_default_context(cafile=identity.broker_ca)
+    tls.sslsocket_class = _TidySocket
+    tls.load_cert_chain(identity.certificate, identity.private_key)
+    return tls
 
 
 class _TidySocket(ssl.SSLSocket):

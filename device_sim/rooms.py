@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from device_sim.endurance import Endurance
-from device_sim.local_starts import LocalStarts
 from device_sim.firmware_update import FirmwareUpdate
+from device_sim.local_starts import LocalStarts
 from device_sim.pile import PartMaker
 from device_sim.restarting import Restarting
 from device_sim.rotation import Rotation
