@@ -131,6 +131,14 @@ class CertificateAuthority:
             builder = builder.add_revoked_certificate(entry.build())
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
+    def own_list(self, pem: bytes) -> x509.CertificateRevocationList | None:
+        """A list of revoked certificates, if it is one that we signed."""
+        try:
+            known = x509.load_pem_x509_crl(pem)
+            return known if known.is_signature_valid(self._key.public_key()) else None
+        except ValueError:
+            return None
+
 
 def _checked_key(csr_pem: str, pile_id: str) -> ec.EllipticCurvePublicKey:
     try:

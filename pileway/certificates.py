@@ -58,6 +58,32 @@ def load_or_create_authority(folder: Path, name: str) -> Authority:
     return Authority(certificate=certificate, key=key)
 
 
+def load_authority(certificate_path: Path, key_path: Path) -> Authority:
+    """Return the authority kept in two PEM files of anybody's; raises `AccessDenied` for ones that do not fit."""
+    key = _load_key(key_path.read_bytes(), key_path)
+    certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+    if certificate.public_key() != key.public_key():
+        raise AccessDenied(f"{certificate_path} and {key_path} do not belong together")
+    return Authority(certificate=certificate, key=key)
+
+
+def keep_revocation_list(path: Path, authority: Authority) -> None:
+    """See that `path` holds a list of revoked certificates by this authority, an empty one if there is none.
+
+    A kept list stays as it is: whoever was revoked is refused from the broker's first moment.
+    """
+    if path.exists() and _is_list_of(authority, path.read_bytes()):
+        return
+    issued_at = (datetime.now(UTC) - _CLOCK_SLACK).replace(microsecond=0)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.certificate.subject)
+        .last_update(issued_at)
+        .next_update(authority.certificate.not_valid_after_utc)
+    )
+    home.write_private(path, builder.sign(authority.key, hashes.SHA256()).public_bytes(_PEM))
+
+
 def issue_server(authority: Authority, names: Iterable[str]) -> Identity:
     """Issue a server certificate for host names and IP addresses."""
     key = _new_key()
@@ -206,6 +232,13 @@ def _named(certificate: x509.Certificate) -> set[x509.GeneralName]:
         return set(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:
         return set()
+
+
+def _is_list_of(authority: Authority, content: bytes) -> bool:
+    try:
+        return x509.load_pem_x509_crl(content).is_signature_valid(authority.key.public_key())
+    except ValueError:
+        return False
 
 
 def _issued_by(certificate: x509.Certificate, authority: Authority) -> bool:

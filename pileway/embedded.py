@@ -74,6 +74,7 @@ def _with_broker(settings: Settings, supervisor: Supervisor) -> Settings:
             if getattr(settings, name) is None:
                 raise SettingsInvalid(f"PILEWAY_{name.upper()}", "is not set; PILEWAY_BROKER_URL needs it")
         return settings.with_values(device_broker_url=settings.device_broker_url or settings.broker_url)
+    settings = _with_revocation_list(settings)
     address = supervisor.add(
         EmbeddedBroker(
             folder=settings.home / "broker",
@@ -81,6 +82,7 @@ def _with_broker(settings: Settings, supervisor: Supervisor) -> Settings:
             log_path=settings.home / "log" / "mosquitto.log",
             device_port=settings.device_port,
             device_authority_path=settings.device_ca_path,
+            revocation_list_path=settings.device_crl_path,
         )
     )
     return settings.with_values(
@@ -90,6 +92,16 @@ def _with_broker(settings: Settings, supervisor: Supervisor) -> Settings:
         gateway_certificate_path=address.gateway_certificate_path,
         gateway_key_path=address.gateway_key_path,
     )
+
+
+def _with_revocation_list(settings: Settings) -> Settings:
+    """The broker starts with a list; the API process keeps it up to date."""
+    certificate, key = settings.device_ca_path, settings.device_ca_key_path
+    assert certificate is not None, "secrets are opened before the broker"
+    assert key is not None, "secrets are opened before the broker"
+    path = settings.device_crl_path or settings.home / "secrets" / "device-ca.crl"
+    certificates.keep_revocation_list(path, certificates.load_authority(certificate, key))
+    return settings.with_values(device_crl_path=path)
 
 
 def _open_secrets(settings: Settings, folder: Path) -> dict[str, Any]:

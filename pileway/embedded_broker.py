@@ -1,8 +1,9 @@
 """A private Mosquitto under the home folder: one listener for piles, one for the gateway, both mutual TLS.
 
 A pile's certificate names it: the common name is its user name and its client id, and the ACL patterns let it
-write and read only its own topics. The service listener trusts another authority, so that no pile can reach it.
-Queues are sized so that the broker drops nothing silently in the hours a gateway may be away.
+write and read only its own topics. A revoked certificate is refused from the moment the broker has read the list
+again; the connection it has is the gateway's to end. The service listener trusts another authority, so that no
+pile can reach it. Queues are sized so that the broker drops nothing silently in the hours a gateway may be away.
 """
 
 import os
@@ -18,6 +19,7 @@ import structlog
 from pileway import account, certificates, guard, home, server_log
 from pileway.certificates import Authority
 from pileway.errors import NotReady, PartMissing, PortTaken
+from pileway.revocation_watch import RevocationWatch
 from pileway.running_process import RunningProcess
 
 READY_LIMIT_S = 20.0
@@ -54,6 +56,7 @@ log_timestamp_format %Y-%m-%dT%H:%M:%S
 
 listener {device_port} {bind_address}
 cafile {folder}/device-ca.crt
+crlfile {folder}/device-ca.crl
 certfile {folder}/server.crt
 keyfile {folder}/server.key
 tls_version tlsv1.2
@@ -116,8 +119,10 @@ class EmbeddedBroker(RunningProcess):
     service_port: int | None = None
     bind_address: str = "127.0.0.1"
     device_authority_path: Path | None = None
+    revocation_list_path: Path | None = None
     name: str = "broker"
     _log_start: int = field(default=0, init=False)
+    _revocations: RevocationWatch | None = field(default=None, init=False)
 
     def start(self) -> BrokerAddress:
         """Start the broker with its certificates and rules; raises a `PartFailed` that says what is wrong.
@@ -130,7 +135,11 @@ class EmbeddedBroker(RunningProcess):
         account.give(self.folder / "data", owner)
         account.open_way(self.folder, owner)
         self._write_certificates(owner)
+        revocations = self._revocations_for(owner)
+        revocations.copy()
         device_port, service_port = self._launch_on_free_ports(program, owner)
+        revocations.start()
+        self._revocations = revocations
         self.device_port, self.service_port = device_port, service_port
         log.info("broker_started", device_port=device_port, service_port=service_port)
         return BrokerAddress(
@@ -140,6 +149,35 @@ class EmbeddedBroker(RunningProcess):
             gateway_certificate_path=self.secrets / "gateway.crt",
             gateway_key_path=self.secrets / "gateway.key",
         )
+
+    def stop(self) -> None:
+        """Stop the broker in order."""
+        if self._revocations is not None:
+            self._revocations.stop()
+        super().stop()
+
+    def kill9(self) -> None:
+        """Kill it at once, as a power cut would; for tests."""
+        if self._revocations is not None:
+            self._revocations.stop()
+        super().kill9()
+
+    def _revocations_for(self, owner: tuple[int, int] | None) -> RevocationWatch:
+        if self._revocations is not None:
+            self._revocations.stop()
+        source = self.revocation_list_path
+        if source is None:
+            source = self.secrets / "device-ca.crl"
+            authority = certificates.load_or_create_authority(self.secrets, "device-ca")
+            certificates.keep_revocation_list(source, authority)
+        return RevocationWatch(
+            source=source, copy=self.folder / "device-ca.crl", owner=owner, reload=self._read_again
+        )
+
+    def _read_again(self) -> None:
+        process = self._process
+        if process is not None:
+            process.send_signal(signal.SIGHUP)
 
     def _write_certificates(self, owner: tuple[int, int] | None) -> None:
         service = certificates.load_or_create_authority(self.secrets, "service-ca")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
 from uuid import UUID
 
 import pytest
+from cryptography import x509
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -25,7 +26,7 @@ from paho.mqtt.properties import Properties
 from psycopg_pool import ConnectionPool
 
 from billing import payments
-from charging import enrolment, piles, ports, rejections, sessions, starts
+from charging import enrolment, events, piles, ports, rejections, sessions, starts
 from charging.enrolment import SecretVault
 from charging.payment_hooks import session_hooks
 from charging.piles import Pile
@@ -42,7 +43,7 @@ from protocol.topics import Direction
 from protocol.words import BootReason, ClockState, Phase, PortState
 
 if TYPE_CHECKING:
-    from tests.conftest import Broker
+    from tests.conftest import Broker, PileFiles
 
 VAULT = SecretVault(b"k" * 32)
 WAIT_S = 15.0
@@ -76,8 +77,11 @@ class Street:
 
     pool: ConnectionPool[Connection]
 
-    def enrol(self, pile_id: str, *, salt: bytes = b"") -> bytes:
-        """Put a pile's secret on the books, as an enrolment does; returns it."""
+    def enrol(self, pile_id: str, *, salt: bytes = b"", certificate: Path | None = None) -> bytes:
+        """Put a pile's secret and certificate on the books, as an enrolment does; returns the secret."""
+        serial = time.monotonic_ns()
+        if certificate is not None:
+            serial = x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number
         secret = hashlib.sha256(pile_id.encode() + salt).digest()
         with self.pool.connection() as conn:
             enrolment.provision(
@@ -85,7 +89,7 @@ class Street:
                 VAULT,
                 pile_id=pile_id,
                 secret=secret,
-                certificate_serial=f"serial-{pile_id}-{time.monotonic_ns():x}",
+                certificate_serial=f"{serial:x}",
                 certificate_expires_at=now() + timedelta(days=365),
                 now=now(),
             )
@@ -102,6 +106,17 @@ class Street:
     def set_state(self, pile_id: str, state: str) -> None:
         with self.pool.connection() as conn:
             conn.execute("UPDATE pile SET state = %s WHERE pile_id = %s", (state, pile_id))
+
+    def change_state(self, pile_id: str, change: Callable[..., object], reason: str = "a test") -> None:
+        """Quarantine, release or revoke a pile, as a person does."""
+        with self.pool.connection() as conn:
+            change(conn, pile_id, by="Li", reason=reason, now=now())
+
+    def events(self, pile_id: str, kind: str) -> list[dict[str, Any]]:
+        """What is known of each event of a kind, oldest first."""
+        with self.pool.connection() as conn:
+            found = events.newest(conn, pile_id, limit=500)
+        return [dict(event.detail) for event in reversed(found) if event.kind == kind]
 
     def refusals(self) -> dict[str, int]:
         """Refused frames so far, by reason."""
@@ -321,8 +336,11 @@ def connect_pile(broker: "Broker", laid_out: Street) -> Iterator[Callable[..., H
             will: Message | None = None,
             enrol: bool = True,
         ) -> HandPile:
-            secret = laid_out.enrol(pile_id) if enrol else b"s" * 32
-            pile = HandPile(pile_id, secret, _client(broker, pile_id))
+            files = broker.issue_pile(pile_id)
+            secret = b"s" * 32
+            if enrol:
+                secret = laid_out.enrol(pile_id, certificate=files.certificate_path)
+            pile = HandPile(pile_id, secret, _client(broker, pile_id, files))
             if will is not None:
                 frame = pile.seal(will)
                 pile.client.will_set(frame.topic, frame.payload, qos=1)
@@ -442,8 +460,7 @@ def start_gateway(parts: GatewayParts) -> Iterator[Callable[..., Gateway]]:
         yield start
 
 
-def _client(broker: "Broker", pile_id: str) -> Client:
-    files = broker.issue_pile(pile_id)
+def _client(broker: "Broker", pile_id: str, files: "PileFiles") -> Client:
     client = Client(CallbackAPIVersion.VERSION2, client_id=pile_id, protocol=MQTTProtocolVersion.MQTTv5)
     _trust(client, ca=broker.ca_path, certificate=files.certificate_path, key=files.key_path)
     return client

@@ -24,10 +24,11 @@ from charging import enrolment as claims
 from charging import pile_states
 from charging.enrolment import SecretVault
 from database.pool import Connection
-from gateway import enrolment, renewal
+from gateway import enrolment, renewal, revocation_list
 from gateway.certificate_authority import CertificateAuthority
 from gateway.enrolment import Enrolment
 from gateway.renewal import Renewal
+from gateway.revocation_list import RevocationList
 from pileway import certificates, home, street
 from pileway.certificates import Authority
 from pileway.client_certificates import ClientCertificateProtocol
@@ -79,6 +80,10 @@ class Counter:
         }
         app.include_router(enrolment.router(Enrolment(vault=VAULT, **parts)))
         app.include_router(renewal.router(Renewal(**parts)))
+        self.revoked = RevocationList(
+            pool=self.pool, authority=authority, wall_clock=parts["wall_clock"], write=lambda _: None
+        )
+        app.include_router(revocation_list.router(self.revoked))
         return app
 
     def close(self) -> None:
@@ -251,6 +256,18 @@ def test_a_pile_that_asks_all_day_is_told_to_wait(counter: Counter) -> None:
     assert int(refused.headers["Retry-After"]) > 0
     counter.now += timedelta(days=1)
     assert counter.renew(first, key, csr(key)).status_code == 200
+
+
+def test_a_broker_elsewhere_can_fetch_the_list_of_revoked_certificates(counter: Counter) -> None:
+    chain = counter.enrol(new_key())
+    with counter.client() as client:
+        assert client.get(f"{counter.url}/crl").status_code == 503
+        with counter.pool.connection() as conn:
+            pile_states.revoke(conn, PILE, by="Li", reason="stolen", now=NOW)
+        counter.revoked.refresh()
+        listed = x509.load_pem_x509_crl(client.get(f"{counter.url}/crl").content)
+    assert listed.is_signature_valid(counter.devices.key.public_key())
+    assert [f"{entry.serial_number:x}" for entry in listed] == [serial_of(chain)]
 
 
 def _signed_beside_the_books(authority: Authority, key: Key) -> str:
