@@ -76,11 +76,18 @@ def platform(
     session_command: Annotated[
         str | None,
         typer.Option(
-            help="Prints of {session}, as JSON: failed, charging, over, energy_dwh, prepaid_fen, charged_fen, refund_fen."
+            help="Prints what became of {session}: JSON of failed, charging, over, energy_dwh, *_fen."
         ),
     ] = None,
     online_command: Annotated[str | None, typer.Option(help="Prints true or false for {pile}.")] = None,
     claim_command: Annotated[str | None, typer.Option(help="Prints another claim code for {pile}.")] = None,
+    operator_command: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=COMMAND for what an operator does: revoke, quarantine, release, rotate_key, configure,"
+            " locate, extend; may be given again."
+        ),
+    ] = None,
     crash_command: Annotated[
         str | None, typer.Option(help="Kills what listens to piles; it comes back by itself.")
     ] = None,
@@ -107,6 +114,7 @@ def platform(
             claim=claim_command,
             crash=crash_command,
         )
+        hooks = conformance_platform.with_operator(hooks, operator_command or ())
         bench = conformance_platform.outside(
             enrol_at, claim_codes=claim_codes, trust=trust, hooks=hooks, speed=clock_speed
         )

@@ -19,17 +19,27 @@ from uuid import UUID
 
 from billing import charges, refunds
 from billing.refunds import RefundState
-from charging import enrolment, piles, rejections, sessions
+from charging import (
+    configurations,
+    enrolment,
+    extensions,
+    key_rotation,
+    pile_states,
+    piles,
+    rejections,
+    service_commands,
+    sessions,
+)
 from charging.session_states import SessionState
 from conformance import run
 from conformance.case import Case
 from conformance.platform import catalogue
 from conformance.platform.bench import Capability, Claim, PlatformBench, SessionFacts
-from conformance.platform.outside import Hooks, OutsidePlatform, read_claims
+from conformance.platform.outside import OPERATOR_HOOKS, Hooks, OutsidePlatform, read_claims
 from conformance.platform.scene import PlatformStage, Scene
 from conformance.report import Report
 from conformance.run import Progress
-from pileway import demo_platform, home, settings, street
+from pileway import composition, demo_platform, home, settings, street
 from pileway.demo_platform import DemoPlatform
 from pileway.demo_riders import Phone, phone
 from pileway.errors import NotReady, PilewayError
@@ -44,6 +54,9 @@ SITE = replace(street.STREET[0], piles={}, service={"type": "ENERGY", "price": "
 """Dear enough that a charge of 10 Wh costs something."""
 CLAIM_LASTS = timedelta(days=365)
 RESTART_LIMIT_S = 30.0
+OPERATOR = "operator"
+MORE_S = 1_800
+MORE_DWH = 1_000
 _POLL_S = 0.05
 
 
@@ -66,6 +79,8 @@ class OwnPlatform:
         self._rider = rider
         self._lock = threading.Lock()
         self._piles = 0
+        self._waits = composition.waits(platform.settings)
+        self._vault = composition.vault(platform.settings)
 
     @property
     def enrolment_url(self) -> str:
@@ -151,6 +166,65 @@ class OwnPlatform:
                 raise NotReady(f"no new gateway within {RESTART_LIMIT_S:.0f} s")
             time.sleep(_POLL_S)
 
+    def revoke(self, pile_id: str) -> None:
+        """The operator revokes."""
+        with self._platform.pool.connection() as conn:
+            pile_states.revoke(conn, pile_id, by=OPERATOR, reason="conformance", now=self._platform.now)
+
+    def quarantine(self, pile_id: str) -> None:
+        """The operator quarantines."""
+        with self._platform.pool.connection() as conn:
+            pile_states.quarantine(conn, pile_id, by=OPERATOR, reason="conformance", now=self._platform.now)
+
+    def release(self, pile_id: str) -> None:
+        """The operator lets it back."""
+        with self._platform.pool.connection() as conn:
+            pile_states.release(conn, pile_id, by=OPERATOR, reason="conformance", now=self._platform.now)
+
+    def rotate_key(self, pile_id: str) -> None:
+        """The operator has the secret replaced."""
+        now = self._platform.now
+        with self._platform.pool.connection() as conn:
+            key_rotation.begin(conn, self._vault, pile_id, expires_at=now + self._waits.care, now=now)
+
+    def configure(self, pile_id: str, settings: Mapping[str, int]) -> None:
+        """The operator wants other settings."""
+        with self._platform.pool.connection() as conn:
+            configurations.want(
+                conn,
+                pile_id=pile_id,
+                settings=settings,
+                set_by=OPERATOR,
+                table=composition.settings_table(),
+                waits=self._waits,
+                now=self._platform.now,
+            )
+
+    def locate(self, pile_id: str, port: int) -> None:
+        """A technician looks for a port."""
+        with self._platform.pool.connection() as conn:
+            service_commands.locate(
+                conn,
+                pile_id=pile_id,
+                duration_s=10,
+                port_no=port,
+                waits=self._waits,
+                now=self._platform.now,
+            )
+
+    def extend(self, session_id: UUID) -> None:
+        """A running charge gets half an hour and 100 Wh more."""
+        with self._platform.pool.connection() as conn:
+            session = sessions.get(conn, session_id)
+            extensions.extend(
+                conn,
+                session_id=session_id,
+                limit_s=session.limit_s + MORE_S,
+                limit_dwh=session.limit_dwh + MORE_DWH,
+                waits=self._waits,
+                now=self._platform.now,
+            )
+
     def _gateway_pid(self) -> int | None:
         states = self._platform.supervisor.states()
         return next(state.pid for state in states if state.name == "gateway")
@@ -196,6 +270,18 @@ def outside(
         )
     except (OSError, ValueError) as error:
         raise Unusable(str(error)) from None
+
+
+def with_operator(hooks: Hooks, commands: Sequence[str]) -> Hooks:
+    """Hooks with an operator's commands, each `name=command`. Raises Unusable."""
+    split = [command.partition("=") for command in commands]
+    named = {name: command for name, _, command in split}
+    unknown = named.keys() - OPERATOR_HOOKS
+    if unknown or "" in named.values():
+        raise Unusable(
+            f"--operator-command wants NAME=COMMAND, NAME one of {', '.join(sorted(OPERATOR_HOOKS))}"
+        )
+    return replace(hooks, **named)
 
 
 @contextmanager

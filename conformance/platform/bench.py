@@ -21,6 +21,12 @@ class Capability(StrEnum):
     REFUSALS = "counts of refused frames"
     GATEWAY_CRASH = "a gateway to kill"
     FAST_CLOCK = "a clock a thousand times faster"
+    REVOCATION = "an operator who revokes"
+    QUARANTINE = "an operator who quarantines"
+    KEY_ROTATION = "an operator who rotates keys"
+    CONFIGURATION = "an operator who configures"
+    SERVICE = "an operator who looks for a pile"
+    EXTENSION = "charges that are extended"
 
 
 @dataclass(frozen=True)
@@ -106,4 +112,32 @@ class PlatformBench(Protocol):
 
     def crash_gateway(self) -> None:
         """GATEWAY_CRASH: kill whatever listens to piles, as a power cut would; it comes back by itself."""
+        ...
+
+    def revoke(self, pile_id: str) -> None:
+        """REVOCATION: shut a pile out for good."""
+        ...
+
+    def quarantine(self, pile_id: str) -> None:
+        """QUARANTINE: shut a pile out."""
+        ...
+
+    def release(self, pile_id: str) -> None:
+        """QUARANTINE: let it back."""
+        ...
+
+    def rotate_key(self, pile_id: str) -> None:
+        """KEY_ROTATION: offer a pile its next secret."""
+        ...
+
+    def configure(self, pile_id: str, settings: Mapping[str, int]) -> None:
+        """CONFIGURATION: want these settings in force."""
+        ...
+
+    def locate(self, pile_id: str, port: int) -> None:
+        """SERVICE: have a port of a pile blink and beep."""
+        ...
+
+    def extend(self, session_id: UUID) -> None:
+        """EXTENSION: give a running charge more."""
         ...

@@ -4,11 +4,14 @@ from typing import Final
 
 from conformance.case import Case
 from conformance.platform import (
+    cases_care,
     cases_charge,
     cases_enrolment,
     cases_envelope,
     cases_isolation,
+    cases_keys,
     cases_link,
+    cases_safety,
     cases_settlement,
 )
 from conformance.platform.scene import Scene
@@ -20,6 +23,9 @@ CASES: Final[tuple[Case[Scene], ...]] = (
     *cases_link.cases,
     *cases_charge.cases,
     *cases_settlement.cases,
+    *cases_safety.cases,
+    *cases_care.cases,
+    *cases_keys.cases,
 )
 TOTAL_LIMIT_S: Final = 600.0
 """For the whole run, in real seconds; on two cores and a clock of an hour a second it takes one minute."""

@@ -38,6 +38,7 @@ class EnrolmentDesk:
 
     def __init__(self, url: str, *, ca_pem: str | None) -> None:
         self.url = url
+        self._ca_pem = ca_pem
         context = ssl.create_default_context(cadata=ca_pem)
         self._http = httpx.Client(verify=context, trust_env=False, timeout=ANSWER_LIMIT_S)
 
@@ -49,6 +50,14 @@ class EnrolmentDesk:
         """Post a request as the contract writes it."""
         body = {"pile_id": pile_id, "claim_code": code, "csr_pem": csr_pem, **more}
         return self.post(json=body)
+
+    def renew(self, files: tuple[str, str] | None, csr_pem: str) -> httpx.Response:
+        """Post a request for the next certificate beside the enrolment, showing the present one (certificate, key)."""
+        context = ssl.create_default_context(cadata=self._ca_pem)
+        if files is not None:
+            context.load_cert_chain(*files)
+        with httpx.Client(verify=context, trust_env=False, timeout=ANSWER_LIMIT_S) as http:
+            return http.post(f"{self.url.rpartition('/')[0]}/renew", json={"csr_pem": csr_pem})
 
     def post(self, **content: Any) -> httpx.Response:
         """Post anything."""

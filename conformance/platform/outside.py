@@ -19,6 +19,10 @@ from conformance.platform.bench import Capability, Claim, SessionFacts
 COMMAND_LIMIT_S: Final = 60.0
 FAST: Final = 1_000.0
 USUAL_PORTS: Final = 2
+OPERATOR_HOOKS: Final = frozenset(
+    {"revoke", "quarantine", "release", "rotate_key", "configure", "locate", "extend"}
+)
+"""Hooks that stand for what an operator does."""
 
 
 class HookFailed(ConformanceError):
@@ -32,6 +36,7 @@ class Hooks:
     ``start`` orders and pays a charge, and may print its session id. ``stop`` stops it as its rider. ``session`` prints
     what became of it as a JSON object with the fields of `SessionFacts`. ``online`` prints `true` or `false`.
     ``claim`` prints another claim code. ``crash`` kills what listens to piles, which has to come back by itself.
+    ``configure`` is given its settings as `{settings}`, a JSON object.
     """
 
     start: str | None = None
@@ -40,6 +45,13 @@ class Hooks:
     online: str | None = None
     claim: str | None = None
     crash: str | None = None
+    revoke: str | None = None
+    quarantine: str | None = None
+    release: str | None = None
+    rotate_key: str | None = None
+    configure: str | None = None
+    locate: str | None = None
+    extend: str | None = None
 
 
 class OutsidePlatform:
@@ -73,6 +85,12 @@ class OutsidePlatform:
             Capability.CLAIMS: self._hooks.claim,
             Capability.GATEWAY_CRASH: self._hooks.crash,
             Capability.FAST_CLOCK: self.speed >= FAST,
+            Capability.REVOCATION: self._hooks.revoke,
+            Capability.QUARANTINE: self._hooks.quarantine and self._hooks.release,
+            Capability.KEY_ROTATION: self._hooks.rotate_key,
+            Capability.CONFIGURATION: self._hooks.configure,
+            Capability.SERVICE: self._hooks.locate,
+            Capability.EXTENSION: self._hooks.extend,
         }
         return frozenset(capability for capability, hook in given.items() if hook)
 
@@ -121,6 +139,34 @@ class OutsidePlatform:
     def crash_gateway(self) -> None:
         """Run the command."""
         _run(self._hooks.crash)
+
+    def revoke(self, pile_id: str) -> None:
+        """Run the command."""
+        _run(self._hooks.revoke, pile=pile_id)
+
+    def quarantine(self, pile_id: str) -> None:
+        """Run the command."""
+        _run(self._hooks.quarantine, pile=pile_id)
+
+    def release(self, pile_id: str) -> None:
+        """Run the command."""
+        _run(self._hooks.release, pile=pile_id)
+
+    def rotate_key(self, pile_id: str) -> None:
+        """Run the command."""
+        _run(self._hooks.rotate_key, pile=pile_id)
+
+    def configure(self, pile_id: str, settings: Mapping[str, int]) -> None:
+        """Run the command."""
+        _run(self._hooks.configure, pile=pile_id, settings=json.dumps(dict(settings)))
+
+    def locate(self, pile_id: str, port: int) -> None:
+        """Run the command."""
+        _run(self._hooks.locate, pile=pile_id, port=port)
+
+    def extend(self, session_id: UUID) -> None:
+        """Run the command."""
+        _run(self._hooks.extend, session=session_id)
 
 
 def read_claims(path: Path) -> list[Claim]:

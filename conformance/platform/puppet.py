@@ -14,7 +14,7 @@ import cbor2
 
 from conformance.case import Failed, check, check_equal
 from conformance.platform import records
-from conformance.platform.enrolling import Identity
+from conformance.platform.enrolling import Identity, PrivateKey, key_pem_of
 from conformance.platform.hearing import Ear, Heard
 from conformance.platform.sealing import Recipe
 from conformance.platform.wire import Arrived, Door, NotLetIn, Wire, trust_of
@@ -110,15 +110,17 @@ class Puppet:
         """A message sealed by a recipe for another topic."""
         return replace(recipe, topic=topic).seal(codec.encode(message))
 
-    async def connect(self, *, subscribe: bool = True) -> None:
+    async def connect(self) -> None:
         """Connect as the contract says, with the last will of a new connection. Raises Failed."""
         try:
             await self.try_connect()
         except NotLetIn as error:
             raise Failed(f"the broker does not let the pile in: {error}") from error
-        if subscribe:
-            granted = await self.live.subscribe(f"v1/{self.identity.shard}/{self.pile_id}/down/+")
-            check(granted, "the broker does not let the pile read its own topics")
+        check(await self.subscribe(), "the broker does not let the pile read its own topics")
+
+    async def subscribe(self) -> bool:
+        """Subscribe to its own topics down; whether the broker granted it."""
+        return await self.live.subscribe(f"v1/{self.identity.shard}/{self.pile_id}/down/+")
 
     async def try_connect(self) -> None:
         """Connect without subscribing. Raises NotLetIn."""
@@ -346,11 +348,19 @@ class Puppet:
     def _arrived(self, arrived: Arrived) -> None:
         self._ear.hear(arrived, self.secrets)
 
-    def _door(self) -> Door:
-        folder = self.folder
-        certificate, key = folder / "certificate.pem", folder / "key.pem"
+    def files(self) -> tuple[str, str]:
+        """Paths of its certificate and key."""
+        certificate, key = self.folder / "certificate.pem", self.folder / "key.pem"
         certificate.write_text(self.identity.certificate_chain_pem)
+        key.touch(mode=0o600)
         key.write_bytes(self.identity.key_pem)
-        key.chmod(0o600)
-        trust = trust_of(self.identity.broker_ca_pem, certificate_path=str(certificate), key_path=str(key))
+        return str(certificate), str(key)
+
+    def use_certificate(self, chain_pem: str, key: PrivateKey) -> None:
+        """Connect with this one from now on."""
+        self.identity = replace(self.identity, certificate_chain_pem=chain_pem, key_pem=key_pem_of(key))
+
+    def _door(self) -> Door:
+        certificate, key = self.files()
+        trust = trust_of(self.identity.broker_ca_pem, certificate_path=certificate, key_path=key)
         return Door(self.identity.broker_host, self.identity.broker_port, trust, self.pile_id)

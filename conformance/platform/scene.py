@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+import httpx
+
 from conformance.case import Case, Failed, check, check_equal
 from conformance.platform import enrolling, records
 from conformance.platform.bench import Claim, PlatformBench, SessionFacts
 from conformance.platform.enrolling import EnrolmentDesk
 from conformance.platform.puppet import ANSWER_LIMIT_S, Puppet
-from conformance.platform.wire import Wire
+from conformance.platform.wire import NotLetIn, Wire
 from protocol import messages
 from protocol.words import PortState, StartCause, StartResult, StateCause
 
@@ -223,6 +225,27 @@ class Scene:
         wire = await pile.wire_as(client_id)
         self._wires.append(wire)
         return wire
+
+    async def until_let_in(self, pile: Puppet, *, within_s: float = ANSWER_LIMIT_S) -> None:
+        """Connect as soon as the broker lets the pile in again. Raises Failed."""
+        deadline_s = time.monotonic() + within_s
+        while True:
+            try:
+                await pile.try_connect()
+                if await pile.subscribe():
+                    return
+            except NotLetIn as error:
+                why = str(error)
+            else:
+                why = "the connection is ended at once"
+            if time.monotonic() > deadline_s:
+                raise Failed(f"the pile is not let in again within {within_s:.0f} s: {why}")
+            await asyncio.sleep(POLL_S * 5)
+
+    async def renew(self, pile: Puppet | None, csr_pem: str) -> httpx.Response:
+        """Ask for the next certificate with a pile's present one, or with none."""
+        files = pile.files() if pile is not None else None
+        return await self.ask(self.desk.renew, files, csr_pem)
 
     async def put_away(self) -> None:
         """Close every pile. Raises Failed when one heard what breaks the contract."""
