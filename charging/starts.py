@@ -30,8 +30,6 @@ START_ALLOWANCE_DW = 3000
 """Headroom a new start must find on its pile: 300 W, what an ordinary charger draws."""
 FLOAT_S = 3600
 PLUG_WAIT_S = 120
-STOP_AFTER_SILENCE = timedelta(hours=24)
-"""How long we go on telling a pile to stop a start it may have taken after we gave up on it."""
 
 
 @dataclass(frozen=True)
@@ -220,17 +218,19 @@ def started(
     sessions.move(conn, session, SessionState.CHARGING, cause="power_flows", now=now)
 
 
-def unanswered(conn: Connection[TupleRow], session_id: UUID, *, was_sent: bool, now: datetime) -> None:
+def unanswered(
+    conn: Connection[TupleRow], session_id: UUID, *, was_sent: bool, wait: timedelta, now: datetime
+) -> None:
     """The start's deadline has passed without an answer: everything goes back.
 
-    If the command went out, the pile may have started all the same, so it is told to stop for a day.
+    If the command went out, the pile may have started all the same, so it is told to stop for as long as `wait`.
     """
     session = sessions.lock(conn, session_id)
     if session is None or session.state not in (SessionState.PAID, SessionState.STARTING):
         return
     _fail(conn, session, StartFailure.NO_ANSWER, now=now)
     if was_sent:
-        _stop_all_the_same(conn, session, reason="start_unanswered", wait=STOP_AFTER_SILENCE, now=now)
+        _stop_all_the_same(conn, session, reason="start_unanswered", wait=wait, now=now)
         start_failures.unanswered(conn, session, now=now)
 
 

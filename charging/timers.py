@@ -40,11 +40,11 @@ Step = Callable[[Connection[TupleRow], Waits, datetime], bool]
 
 def expire_command(conn: Connection[TupleRow], waits: Waits, now: datetime) -> bool:
     """Give up one command whose deadline has passed; an unanswered start gives everything back."""
-    del waits
     expired = commands.expire(conn, limit=1, now=now)
     for command in expired:
         if command.kind is CommandKind.START and command.session_id is not None:
-            starts.unanswered(conn, command.session_id, was_sent=command.send_count > 0, now=now)
+            was_sent = command.send_count > 0
+            starts.unanswered(conn, command.session_id, was_sent=was_sent, wait=waits.stop, now=now)
     return bool(expired)
 
 
