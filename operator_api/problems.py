@@ -15,10 +15,15 @@ from starlette.responses import JSONResponse, Response
 
 from billing.errors import PartyUnknown
 from charging.errors import (
+    AlarmStillRaised,
+    AlarmUnknown,
     CardExists,
     CardUnknown,
     CommandUnknown,
     ExtensionRefused,
+    LockUnknown,
+    NoticeUnknown,
+    ParentUnfit,
     PileExists,
     PileIdInvalid,
     PileOutOfService,
@@ -33,6 +38,7 @@ from charging.errors import (
     SessionUnknown,
     SettingRefused,
     SiteUnknown,
+    TransitionRefused,
 )
 from operator_api.access import TokenRefused
 
@@ -70,9 +76,15 @@ _TABLE: dict[type[Exception], tuple[int, str, str | None]] = {
     SessionUnknown: (404, "session_unknown", "session_id"),
     CommandUnknown: (404, "command_unknown", "command_id"),
     PartyUnknown: (404, "party_unknown", "party_id"),
+    AlarmUnknown: (404, "alarm_unknown", "alarm_id"),
+    LockUnknown: (404, "lock_unknown", "lock_id"),
+    NoticeUnknown: (404, "notice_unknown", "notice_id"),
+    AlarmStillRaised: (409, "alarm_still_raised", "override"),
     PileExists: (409, "pile_exists", "pile_id"),
     PileOutOfService: (409, "pile_out_of_service", "pile_id"),
     ExtensionRefused: (409, "extension_refused", None),
+    TransitionRefused: (409, "transition_refused", None),
+    ParentUnfit: (422, "parent_unfit", "parent_pile_id"),
     PileIdInvalid: (422, "pile_id_invalid", "pile_id"),
     SettingRefused: (422, "setting_refused", "settings"),
     CursorInvalid: (422, "cursor_invalid", "cursor"),
@@ -104,6 +116,9 @@ OUT_OF_SERVICE: dict[int | str, dict[str, Any]] = {
     409: {"model": ErrorBody, "description": "The pile is not enrolled, in quarantine or revoked"}
 }
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ErrorBody, "description": "Registered already"}}
+STILL_RAISED: dict[int | str, dict[str, Any]] = {
+    409: {"model": ErrorBody, "description": "The pile still measures the danger and no override was stated"}
+}
 
 
 class OperatorRoute(APIRoute):

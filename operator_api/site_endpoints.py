@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from charging import enrolment, overview, piles, ports, sites, views
+from charging import enrolment, locks, overview, piles, ports, sites, views
 from operator_api import cursors, site_models
 from operator_api.parameters import PILE_ID_PATTERN, Cursor, OnlySite
 from operator_api.problems import CONFLICT, NOT_FOUND, OperatorRoute
@@ -42,15 +42,21 @@ def create_router(service: OperatorService) -> APIRouter:
             found = views.pile_page(conn, limit=limit + 1, site_id=site_id, after=after)
             page = found[:limit]
             by_pile = views.ports_of(conn, [pile.pile_id for pile in page])
+            locked = locks.held(conn, [pile.pile_id for pile in page])
         return PilePage(
-            piles=[site_models.pile_view(pile, by_pile[pile.pile_id]) for pile in page],
+            piles=[
+                site_models.pile_view(pile, by_pile[pile.pile_id], locked.get(pile.pile_id, ()))
+                for pile in page
+            ],
             next_cursor=cursors.write_text(page[-1].pile_id) if len(found) > limit else None,
         )
 
     @router.get("/piles/{pile_id}", tags=["Piles"], summary="One pile with its sockets", responses=NOT_FOUND)
     def get_pile(pile_id: PileId) -> PileView:
         with service.pool.connection() as conn:
-            return site_models.pile_view(piles.get(conn, pile_id), ports.of_pile(conn, pile_id))
+            pile = piles.get(conn, pile_id)
+            held = locks.held(conn, [pile_id]).get(pile_id, ())
+            return site_models.pile_view(pile, ports.of_pile(conn, pile_id), held)
 
     @router.post(
         "/piles",
@@ -68,6 +74,7 @@ def create_router(service: OperatorService) -> APIRouter:
                 model=new.model,
                 port_count=new.port_count,
                 power_limit_w=new.power_limit_w,
+                parent_pile_id=new.parent_pile_id,
                 now=service.clock(),
             )
             return RegisteredPile(

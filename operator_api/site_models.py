@@ -1,12 +1,16 @@
 """Sites, piles and ports as JSON."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from charging.locks import Lock
 from charging.overview import SiteNow
 from charging.piles import Pile, PileState
 from charging.ports import Port, PortState
+from operator_api import alarm_models
+from operator_api.alarm_models import LockView
 from operator_api.parameters import PILE_ID_PATTERN, PRINTABLE_PATTERN, SITE_ID_PATTERN
 
 
@@ -48,12 +52,14 @@ class PileView(BaseModel):
     port_count: int
     power_limit_w: int = Field(description="What all sockets together may draw, in W")
     shard: int = Field(description="Part of its topics, 0 to 63")
+    parent_pile_id: str | None = Field(description="The host that hands on its messages, if it has one")
     firmware: str | None
     hardware: str | None
     signal_dbm: int | None = Field(description="Signal strength of its modem, in dBm")
     last_seen_at: datetime | None
     registered_at: datetime
     ports: list[PortView]
+    locks: list[LockView] = Field(description="Why nothing may start on sockets or the whole pile")
 
 
 class PilePage(BaseModel):
@@ -73,6 +79,12 @@ class NewPile(BaseModel):
     model: str = Field(pattern=PRINTABLE_PATTERN, max_length=64, description="The maker's name for it")
     port_count: int = Field(ge=2, le=20, description="Number of sockets")
     power_limit_w: int = Field(gt=0, le=100_000, description="What all sockets together may draw, in W")
+    parent_pile_id: str | None = Field(
+        default=None,
+        pattern=PILE_ID_PATTERN,
+        max_length=64,
+        description="The host of the same site that hands on its messages; null for one with its own connection",
+    )
 
 
 class ClaimView(BaseModel):
@@ -107,7 +119,7 @@ def site_view(site: SiteNow) -> SiteView:
     )
 
 
-def pile_view(pile: Pile, ports: list[Port]) -> PileView:
+def pile_view(pile: Pile, ports: list[Port], locks: Sequence[Lock] = ()) -> PileView:
     """A pile as JSON."""
     return PileView(
         pile_id=pile.pile_id,
@@ -118,6 +130,7 @@ def pile_view(pile: Pile, ports: list[Port]) -> PileView:
         port_count=pile.port_count,
         power_limit_w=pile.power_limit_w,
         shard=pile.shard,
+        parent_pile_id=pile.parent_pile_id,
         firmware=pile.firmware,
         hardware=pile.hardware,
         signal_dbm=pile.signal_dbm,
@@ -134,4 +147,5 @@ def pile_view(pile: Pile, ports: list[Port]) -> PileView:
             )
             for port in ports
         ],
+        locks=[alarm_models.lock_view(lock) for lock in locks],
     )

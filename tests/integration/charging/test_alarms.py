@@ -119,6 +119,7 @@ def test_tellings_of_one_alarm_in_any_order_leave_the_same_row(stand: Stand, ord
     tripped = replace(warned, said=replace(warned.said, level=TRIP, value=950))
     cleared = replace(tripped, said=replace(tripped.said, cleared_at=stand.now + timedelta(seconds=30)))
     tellings = [warned, tripped, cleared]
+    known = None
     for index in (*order, *order):
         known = tell(stand, tellings[index])
     assert known == Known(TRIP, cleared=True)
