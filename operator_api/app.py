@@ -10,14 +10,18 @@ from psycopg_pool import ConnectionPool
 
 from charging.command_waits import CommandWaits
 from charging.configurations import SettingsTable
+from charging.enrolment import SecretVault
 from charging.waits import Waits
 from operator_api import (
     access,
+    alarm_endpoints,
     care_endpoints,
     command_endpoints,
     documents,
     firmware_endpoints,
+    identity_endpoints,
     money_endpoints,
+    notice_endpoints,
     refund_endpoints,
     session_endpoints,
     site_endpoints,
@@ -57,6 +61,10 @@ TAGS = [
         "description": "Configuration and shown tariff as wanted and as reported, and the log of a pile.",
     },
     {"name": "Firmware", "description": "Releases as their maker signed them, and their way over the fleet."},
+    {
+        "name": "Safety",
+        "description": "Alarms with their evidence, locks that only a person lifts, and who was told.",
+    },
     {"name": "Sessions", "description": "Charges: one row from order to refund."},
     {"name": "Money", "description": "Parties, balances and the double-entry ledger."},
     {"name": "Rider", "description": "What the page behind the QR code uses."},
@@ -73,10 +81,11 @@ def create_app(
     settings: SettingsTable,
     outcomes: CommandWaits,
     firmware: FirmwareDesk | None = None,
+    vault: SecretVault | None = None,
 ) -> FastAPI:
     """An app with the operator's API and the documents; other routers may join it.
 
-    Without `firmware` it has no endpoints for that.
+    Without `firmware` it has no endpoints for that, and without `vault` none for piles' identities.
 
     Raises ValueError for a token too short to be one.
     """
@@ -97,12 +106,16 @@ def create_app(
             session_endpoints,
             command_endpoints,
             care_endpoints,
+            alarm_endpoints,
+            notice_endpoints,
             money_endpoints,
             refund_endpoints,
         )
     ]
     if firmware is not None:
         routers.append(firmware_endpoints.create_router(service, firmware))
+    if vault is not None:
+        routers.append(identity_endpoints.create_router(service, vault))
     for router in routers:
         app.include_router(
             router,

@@ -79,6 +79,7 @@ def _public_app(
         settings=composition.settings_table(),
         outcomes=outcomes,
         firmware=composition.firmware_desk(settings),
+        vault=composition.vault(settings),
     )
     app.include_router(
         rider_app.create_router(

@@ -49,6 +49,7 @@ TOKEN = "an operator token of some length"
 STOP_LIMIT_S = 20.0
 SAMPLE_S = 60
 WAITS = Waits()
+VAULT = SecretVault(b"k" * 32)
 
 
 class NotificationLog:
@@ -356,6 +357,7 @@ def _public_app(
         waits=WAITS,
         settings=composition.settings_table(),
         outcomes=outcomes,
+        vault=VAULT,
     )
     public.include_router(
         rider_app.create_router(
