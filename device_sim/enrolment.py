@@ -82,7 +82,7 @@ async def identity_of(config: PileConfig) -> Identity:
 
     Raises EnrolmentRefused when the platform does not take the claim, or there is none.
     """
-    kept = _load(config)
+    kept = load(config)
     if kept is not None:
         return kept
     if config.claim_code is None:
@@ -96,7 +96,7 @@ async def identity_of(config: PileConfig) -> Identity:
     # Written last: an identity counts once this file is there.
     write_whole(identity_path(config.folder), [json.dumps(kept_facts).encode()])
     log.info("pile_enrolled", pile_id=config.pile_id, key_epoch=answer.key_epoch, shard=answer.shard)
-    identity = _load(config)
+    identity = load(config)
     assert identity is not None, "it was just written"
     return identity
 
@@ -106,7 +106,8 @@ def is_enrolled(folder: Path) -> bool:
     return identity_path(folder).exists()
 
 
-def _load(config: PileConfig) -> Identity | None:
+def load(config: PileConfig) -> Identity | None:
+    """The identity in the pile's folder, None before it is enrolled."""
     path = identity_path(config.folder)
     if not path.exists():
         return None

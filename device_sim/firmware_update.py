@@ -41,6 +41,7 @@ class FirmwareUpdate(Part):
             pile.boot_reason = BootReason.WATCHDOG
             pile.note("the new firmware does not boot: back to the old", level=LogLevel.ERROR)
         self._percent = 0
+        self._window_open = False
         self._resumed = False
 
     def hears(self) -> Hears:
@@ -101,8 +102,7 @@ class FirmwareUpdate(Part):
         if update is None or update.step is not FirmwareStep.WAITING or not self._resumed:
             return NEVER_MS
         command = _command(update)
-        device_ms = self.pile.device_ms(self.pile.now_ms)
-        due_ms = command.window_from_ms if device_ms < command.window_from_ms else command.window_to_ms + 1
+        due_ms = command.window_to_ms + 1 if self._window_open else command.window_from_ms
         return due_ms - self.pile.device_clock.offset_ms
 
     def happen(self, at_ms: int) -> None:
@@ -177,10 +177,11 @@ class FirmwareUpdate(Part):
         assert update is not None, "only an update is installed"
         command, pile = _command(update), self.pile
         device_ms = pile.device_ms(at_ms)
+        self._window_open = device_ms >= command.window_from_ms
         busy = any(port.session is not None for port in pile.ports.values())
         if device_ms > command.window_to_ms:
             self._fail(FirmwareError.CHARGING if busy else FirmwareError.EXPIRED)
-        elif device_ms >= command.window_from_ms and (command.force or not busy):
+        elif self._window_open and (command.force or not busy):
             self._install(command)
 
     def _install(self, command: Firmware) -> None:

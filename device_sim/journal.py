@@ -23,19 +23,19 @@ class Journal:
         self._lines: deque[LogLine] = deque(maxlen=LINES_KEPT)
         self._in_file = 0
         if self._path.exists():
-            for line in self._path.read_bytes().splitlines():
+            content = self._path.read_bytes()
+            for line in content.splitlines():
                 self._in_file += 1
                 self._read(line)
+            if content and not content.endswith(b"\n"):
+                self._write_anew()
 
     def note(self, at_ms: int, level: LogLevel, text: str) -> None:
         """Write down what happened, by the pile's own clock."""
         line = LogLine(at_ms, level, text[:TEXT_MAX])
         self._lines.append(line)
         if self._in_file >= 2 * LINES_KEPT:
-            kept = self._path.with_suffix(".new")
-            kept.write_bytes(b"".join(_written(line) for line in self._lines))
-            kept.replace(self._path)
-            self._in_file = len(self._lines)
+            self._write_anew()
             return
         with self._path.open("ab") as file:
             file.write(_written(line))
@@ -44,6 +44,12 @@ class Journal:
     def since(self, at_ms: int, *, most: int) -> list[LogLine]:
         """The newest lines that are not older than an instant, oldest first."""
         return [line for line in self._lines if line.at_ms >= at_ms][-most:]
+
+    def _write_anew(self) -> None:
+        kept = self._path.with_suffix(".new")
+        kept.write_bytes(b"".join(_written(line) for line in self._lines))
+        kept.replace(self._path)
+        self._in_file = len(self._lines)
 
     def _read(self, line: bytes) -> None:
         """A line that a power cut left half written is passed over."""

@@ -6,6 +6,7 @@ from typing import Final
 from device_sim import reports
 from device_sim.part import DONE, Obeys, Part, Verdict, refused
 from device_sim.pile import Pile
+from device_sim.port import Port
 from device_sim.settings import Settings
 from device_sim.telemetry import Telemetry
 from protocol.messages import (
@@ -103,7 +104,7 @@ class Service(Part):
             return refused(CommandCause.NO_SUCH_PORT)
         if port.session is not None:
             return refused(CommandCause.PORT_BUSY)
-        cause = None if port.fault is None else _RELAY_CAUSES.get(port.fault)
+        cause = _relay_flaw(port)
         self.pile.note(
             f"relay of port {port.number} tested: {'good' if cause is None else cause.name.lower()}"
         )
@@ -120,3 +121,12 @@ class Service(Part):
         pile.note(f"port {port.number} {'in' if wanted.enabled else 'out of'} service")
         pile.report(port, StateCause.COMMAND, pile.now_ms)
         return DONE
+
+
+def _relay_flaw(port: Port) -> CommandCause | None:
+    """What the test finds: what the circuit does, and what is known of it."""
+    if port.welded:
+        return CommandCause.RELAY_WELDED
+    if port.broken:
+        return CommandCause.RELAY_DEAD
+    return None if port.fault is None else _RELAY_CAUSES.get(port.fault)

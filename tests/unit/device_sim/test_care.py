@@ -403,13 +403,17 @@ def test_a_relay_is_tested_on_a_free_port_only(bench: "Bench") -> None:
     charge(bench, 1)
     bench.pile.ports[2].fault = PortFault.RELAY_WELDED
     bench.pile.ports[3].fault = PortFault.RELAY_DEAD
-    verdicts = [verdict(bench, RelayTest(uuid4(), port, soon(bench))) for port in (1, 2, 3, 4, 11)]
+    bench.pile.ports[5].wire(welded=True, broken=False, at_ms=bench.now_ms)
+    bench.pile.ports[6].wire(welded=False, broken=True, at_ms=bench.now_ms)
+    verdicts = [verdict(bench, RelayTest(uuid4(), port, soon(bench))) for port in (1, 2, 3, 4, 5, 6, 11)]
     refused = CommandResult.REFUSED
     assert verdicts == [
         (refused, CommandCause.PORT_BUSY),
         (refused, CommandCause.RELAY_WELDED),
         (refused, CommandCause.RELAY_DEAD),
         (CommandResult.DONE, None),
+        (refused, CommandCause.RELAY_WELDED),
+        (refused, CommandCause.RELAY_DEAD),
         (refused, CommandCause.NO_SUCH_PORT),
     ]
 
