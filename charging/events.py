@@ -28,7 +28,6 @@ class EventKind(StrEnum):
     FIRMWARE_DONE = "firmware_done"
     FIRMWARE_FAILED = "firmware_failed"
     LOCAL_START_ORPHAN = "local_start_orphan"
-    LOCAL_START_LATE = "local_start_late"
     CLOCK_JUMPED = "clock_jumped"
     CONFIG_SET = "config_set"
     CONFIG_REFUSED = "config_refused"

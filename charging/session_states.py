@@ -1,8 +1,14 @@
 """The states of a session and the moves between them. Pure.
 
-    created ─ paid ─ starting ─ pending_plug ─ charging ─ stopping ─ awaiting_settlement ─ settled ─ closed
-       ├────────┴──────┴────────────┴── failed (paid, and everything refunded)
+    created ─ paid ─┬─ starting ─ pending_plug ─┬─ charging ─ stopping ─ awaiting_settlement ─ settled ─ closed
+       │         │  │      │            │       │
+       │         │  └─ awaiting_code ─ code_lapsed
+       ├─────────┴─────────┴─── all these ── failed (paid, and everything refunded)
     cancelled (never paid)
+
+A pile that cannot be reached is started by a code its rider types in: `awaiting_code` holds the port, `code_lapsed`
+(given up, or too old) does not, and keeps the money until it is known that the code was not used. A session by card
+begins where its pile told of it.
 
 A state only ever moves forward, so a message that comes late or twice changes nothing.
 """
@@ -15,6 +21,8 @@ class SessionState(StrEnum):
 
     CREATED = "created"
     PAID = "paid"
+    AWAITING_CODE = "awaiting_code"
+    CODE_LAPSED = "code_lapsed"
     STARTING = "starting"
     PENDING_PLUG = "pending_plug"
     CHARGING = "charging"
@@ -24,6 +32,14 @@ class SessionState(StrEnum):
     CLOSED = "closed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class SessionSource(StrEnum):
+    """What started a session: a command of ours, a code typed in at the pile, or a card held to it."""
+
+    APP = "app"
+    CODE = "code"
+    CARD = "card"
 
 
 class StartFailure(StrEnum):
@@ -40,11 +56,14 @@ class StartFailure(StrEnum):
     PORT_LOCKED = "port_locked"
     ALARM_LASTS = "alarm_lasts"
     STARTS_KEPT_FAILING = "starts_kept_failing"
+    CODE_UNUSED = "code_unused"
 
 
 _LINE = (
     SessionState.CREATED,
     SessionState.PAID,
+    SessionState.AWAITING_CODE,
+    SessionState.CODE_LAPSED,
     SessionState.STARTING,
     SessionState.PENDING_PLUG,
     SessionState.CHARGING,
@@ -55,13 +74,21 @@ _LINE = (
 )
 _RANK = {state: rank for rank, state in enumerate(_LINE)}
 
-BEFORE_CHARGE = frozenset({SessionState.PAID, SessionState.STARTING, SessionState.PENDING_PLUG})
-"""The port is taken, but no energy has flowed yet: a failure gives everything back."""
+BEFORE_CHARGE = frozenset(
+    {
+        SessionState.PAID,
+        SessionState.AWAITING_CODE,
+        SessionState.CODE_LAPSED,
+        SessionState.STARTING,
+        SessionState.PENDING_PLUG,
+    }
+)
+"""Paid for, but as far as we know no energy has flowed yet: a failure gives everything back."""
 
-ON_PORT = BEFORE_CHARGE | {SessionState.CHARGING, SessionState.STOPPING}
+ON_PORT = (BEFORE_CHARGE - {SessionState.CODE_LAPSED}) | {SessionState.CHARGING, SessionState.STOPPING}
 """States that occupy the port."""
 
-UNDER_WAY = ON_PORT | {SessionState.AWAITING_SETTLEMENT}
+UNDER_WAY = BEFORE_CHARGE | ON_PORT | {SessionState.AWAITING_SETTLEMENT}
 """States in which samples still tell something new."""
 
 FINAL = frozenset({SessionState.CLOSED, SessionState.FAILED, SessionState.CANCELLED})

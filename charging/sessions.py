@@ -17,7 +17,7 @@ from billing.refunds import Refund
 from charging import commands, ports
 from charging.commands import CommandKind
 from charging.errors import SessionUnknown
-from charging.session_states import UNDER_WAY, SessionState, can_move
+from charging.session_states import UNDER_WAY, SessionSource, SessionState, can_move
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """A pile's clock may be off by so much before it counts as wrong."""
@@ -25,7 +25,7 @@ CLOCK_TOLERANCE = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class ChargingSession:
-    """Energy in 0.1 Wh, power in 0.1 W; settled figures are None until the settlement."""
+    """Energy in 0.1 Wh, power in 0.1 W; settled figures are None until the settlement. By card nothing is prepaid."""
 
     session_id: UUID
     pile_id: str
@@ -50,9 +50,12 @@ class ChargingSession:
     last_sampled_at: datetime | None
     last_power_dw: int | None
     last_energy_dwh: int | None
+    source: SessionSource
+    card_id: UUID | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", SessionState(self.state))
+        object.__setattr__(self, "source", SessionSource(self.source))
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,14 @@ def can_have_begun(session: ChargingSession, at: datetime, *, now: datetime) -> 
     """Whether power can have begun to flow at this instant: after the payment, and not in the future."""
     earliest = session.paid_at or session.created_at
     return earliest - CLOCK_TOLERANCE <= at <= now + CLOCK_TOLERANCE
+
+
+def came_by_code(conn: Connection[TupleRow], session_id: UUID) -> None:
+    """Write down that a code starts this session."""
+    conn.execute(
+        "UPDATE charging_session SET source = 'code' WHERE session_id = %(session_id)s AND source = 'app'",
+        {"session_id": session_id},
+    )
 
 
 def transitions(conn: Connection[TupleRow], session_id: UUID) -> list[Transition]:
@@ -205,7 +216,7 @@ def refunded(conn: Connection[TupleRow], refund: Refund, *, now: datetime) -> No
 _SELECT: LiteralString = """
     SELECT session_id, pile_id, port_no, site_id, state, prepaid_fen, tariff_version_id, agreement_version_id, limit_s,
            limit_dwh, created_at, paid_at, started_at, ended_at, settled_at, closed_at, failure, stop_reason,
-           energy_dwh, duration_s, last_sampled_at, last_power_dw, last_energy_dwh
+           energy_dwh, duration_s, last_sampled_at, last_power_dw, last_energy_dwh, source, card_id
       FROM charging_session WHERE session_id = %(session_id)s
     """
 _SELECT_FOR_UPDATE: LiteralString = _SELECT + " FOR NO KEY UPDATE"

@@ -21,10 +21,10 @@ from psycopg.types.json import Jsonb
 
 from billing import charges
 from billing.rating import ChargingPeriod
-from charging import events, meter, sessions, start_failures
+from charging import cards, events, meter, sessions, start_failures
 from charging.errors import SettlementInconsistent
 from charging.events import EventKind
-from charging.session_states import FINAL, SessionState
+from charging.session_states import FINAL, SessionSource, SessionState
 from charging.sessions import CLOCK_TOLERANCE, ChargingSession
 
 ENERGY_TOLERANCE_DWH = 200
@@ -83,18 +83,15 @@ def settle(conn: Connection[TupleRow], settlement: Settlement, *, now: datetime)
         facts = {"state": session.state, "energy_dwh": settlement.energy_dwh}
         _tell(conn, settlement, EventKind.SETTLEMENT_TOO_LATE, facts, now=now)
         return outcome
-    _compare(conn, settlement, now=now)
-    timed = _by_our_clock(conn, settlement, session, now=now)
-    end = _End(
-        started_at=timed.started_at,
-        ended_at=timed.ended_at,
-        stop_reason=timed.stop_reason,
-        energy_dwh=timed.energy_dwh,
-        duration_s=timed.duration_s,
-    )
-    _charge(conn, session, _periods(timed), end, now=now)
-    start_failures.ended(conn, session, stop_reason=end.stop_reason, energy_dwh=end.energy_dwh, now=now)
+    _settle(conn, settlement, session, now=now)
     return outcome
+
+
+def settle_kept(conn: Connection[TupleRow], session: ChargingSession, *, now: datetime) -> None:
+    """Settle a locked session whose settlement came before anybody knew of it; nothing without one."""
+    settlement = _kept(conn, session)
+    if settlement is not None:
+        _settle(conn, settlement, session, now=now)
 
 
 def settle_by_samples(conn: Connection[TupleRow], session_id: UUID, *, now: datetime) -> None:
@@ -126,6 +123,22 @@ def settle_by_samples(conn: Connection[TupleRow], session_id: UUID, *, now: date
     )
 
 
+def _settle(
+    conn: Connection[TupleRow], settlement: Settlement, session: ChargingSession, *, now: datetime
+) -> None:
+    _compare(conn, settlement, now=now)
+    timed = _by_our_clock(conn, settlement, session, now=now)
+    end = _End(
+        started_at=timed.started_at,
+        ended_at=timed.ended_at,
+        stop_reason=timed.stop_reason,
+        energy_dwh=timed.energy_dwh,
+        duration_s=timed.duration_s,
+    )
+    _charge(conn, session, _periods(timed), end, now=now)
+    start_failures.ended(conn, session, stop_reason=end.stop_reason, energy_dwh=end.energy_dwh, now=now)
+
+
 @dataclass(frozen=True)
 class _End:
     started_at: datetime
@@ -143,6 +156,9 @@ def _charge(
     *,
     now: datetime,
 ) -> None:
+    if session.source is SessionSource.CARD:
+        _close_card_session(conn, session, periods, end, now=now)
+        return
     charge = charges.charge_session(
         conn,
         session_id=session.session_id,
@@ -157,6 +173,50 @@ def _charge(
     if charge.refund_fen == 0:
         settled = sessions.get(conn, session.session_id)
         sessions.move(conn, settled, SessionState.CLOSED, cause="nothing_to_refund", now=now)
+
+
+def _close_card_session(
+    conn: Connection[TupleRow],
+    session: ChargingSession,
+    periods: Sequence[ChargingPeriod],
+    end: _End,
+    *,
+    now: datetime,
+) -> None:
+    """Nothing was prepaid and nothing is charged: what it would have cost goes into the card's statement."""
+    cards.rate(conn, session, periods, started_at=end.started_at, now=now)
+    _record_end(conn, session.session_id, end, now=now)
+    sessions.move(conn, session, SessionState.SETTLED, cause=end.stop_reason, now=now)
+    settled = sessions.get(conn, session.session_id)
+    sessions.move(conn, settled, SessionState.CLOSED, cause="by_card", now=now)
+
+
+def _kept(conn: Connection[TupleRow], session: ChargingSession) -> Settlement | None:
+    """A kept settlement from its body, which holds the pile's own words by their names."""
+    row = conn.execute(
+        "SELECT body FROM settlement WHERE pile_id = %(pile_id)s AND session_id = %(session_id)s",
+        {"pile_id": session.pile_id, "session_id": session.session_id},
+    ).fetchone()
+    if row is None or row[0]["port"] != session.port_no:
+        return None
+    body = row[0]
+    return Settlement(
+        pile_id=session.pile_id,
+        session_id=session.session_id,
+        port_no=session.port_no,
+        started_at=meter.SLOT_EPOCH + timedelta(milliseconds=body["started_at_ms"]),
+        ended_at=meter.SLOT_EPOCH + timedelta(milliseconds=body["ended_at_ms"]),
+        duration_s=body["duration_s"],
+        start_register_dwh=body["start_register_dwh"],
+        end_register_dwh=body["end_register_dwh"],
+        energy_dwh=body["energy_dwh"],
+        slots=[
+            SettledSlot(meter.SLOT_EPOCH + slot * meter.SLOT, energy_dwh, duration_s)
+            for slot, energy_dwh, duration_s in body["slots"]
+        ],
+        stop_reason=body["stop_reason"],
+        body=body,
+    )
 
 
 def _check(settlement: Settlement) -> None:

@@ -12,7 +12,7 @@ from psycopg.rows import TupleRow
 
 from billing import affordability, agreements, charges, payments, tariffs
 from billing.payments import Payment
-from charging import commands, events, locks, piles, ports, sessions, start_failures
+from charging import commands, events, locks, piles, ports, sessions, start_codes, start_failures
 from charging.commands import CommandKind
 from charging.errors import AmountBuysNothing, AmountRefused, PortUnavailable
 from charging.events import EventKind
@@ -20,16 +20,27 @@ from charging.piles import PileState
 from charging.ports import FREE, PortState
 from charging.session_states import BEFORE_CHARGE, SessionState, StartFailure
 from charging.sessions import ChargingSession
+from charging.start_codes import CodeDesk
 from charging.waits import Waits
 
 LEAST_PREPAID_FEN = 10
 MOST_PREPAID_FEN = 10_000
 LONGEST_SESSION_S = 10 * 3600
+LONGEST_BY_CODE_S = 12 * 3600
+"""How long a pile lets a session run that no command limits."""
 PORT_POWER_LIMIT_W = 1000
 START_ALLOWANCE_DW = 3000
 """Headroom a new start must find on its pile: 300 W, what an ordinary charger draws."""
 FLOAT_S = 3600
 PLUG_WAIT_S = 120
+
+
+@dataclass(frozen=True)
+class WayToStart:
+    """`obstacle` is what keeps a port from starting; `by_code` that its rider has to type a code in."""
+
+    obstacle: StartFailure | None
+    by_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,17 +60,20 @@ def order(
     rail: str,
     waits: Waits,
     now: datetime,
+    codes: CodeDesk | None = None,
 ) -> Order:
     """Create a session and its payment, with tariff and agreement frozen as they hold now.
+
+    With `codes` a pile that cannot be reached is sold all the same: its rider will type a code in, made here.
 
     Raises AmountRefused, AmountBuysNothing, PileUnknown, PortUnknown, PortUnavailable, TariffMissing, AgreementMissing,
     AgreementSilent.
     """
     if not LEAST_PREPAID_FEN <= amount_fen <= MOST_PREPAID_FEN:
         raise AmountRefused(amount_fen, LEAST_PREPAID_FEN, MOST_PREPAID_FEN)
-    failure = start_obstacle(conn, pile_id=pile_id, port_no=port_no)
-    if failure is not None:
-        raise PortUnavailable(pile_id, port_no, failure)
+    way = way_to_start(conn, pile_id=pile_id, port_no=port_no, codes_sold=codes is not None, now=now)
+    if way.obstacle is not None:
+        raise PortUnavailable(pile_id, port_no, way.obstacle)
     site_id = piles.get(conn, pile_id).site_id
     tariff = tariffs.current(conn, site_id=site_id, at=now)
     agreement = agreements.current(conn, site_id=site_id, at=now)
@@ -67,13 +81,20 @@ def order(
     limits = affordability.affordable(
         tariff,
         amount_fen=amount_fen,
-        longest_s=LONGEST_SESSION_S,
+        longest_s=LONGEST_BY_CODE_S if way.by_code else LONGEST_SESSION_S,
         at=now,
         most_power_dw=PORT_POWER_LIMIT_W * 10,
     )
     if limits.energy_dwh == 0 or limits.duration_s == 0:
         raise AmountBuysNothing(amount_fen)
-    session_id = uuid4()
+    code = None
+    if way.by_code and codes is not None:
+        code = start_codes.make(
+            conn, codes, pile_id=pile_id, port_no=port_no, limit_dwh=limits.energy_dwh, now=now
+        )
+        if code is None:
+            raise AmountBuysNothing(amount_fen)
+    session_id = uuid4() if code is None else code.session_id
     conn.execute(
         """
         INSERT INTO charging_session (session_id, pile_id, port_no, site_id, state, prepaid_fen, tariff_version_id,
@@ -89,11 +110,13 @@ def order(
             "amount_fen": amount_fen,
             "tariff_version_id": tariff.tariff_version_id,
             "agreement_version_id": agreement.agreement_version_id,
-            "limit_s": limits.duration_s,
-            "limit_dwh": limits.energy_dwh,
+            "limit_s": limits.duration_s if code is None else LONGEST_BY_CODE_S,
+            "limit_dwh": limits.energy_dwh if code is None else code.limit_dwh,
             "now": now,
         },
     )
+    if code is not None:
+        start_codes.keep(conn, code)
     sessions.note(conn, session_id, SessionState.CREATED, cause="ordered", now=now)
     payment = payments.create(
         conn, session_id=session_id, amount_fen=amount_fen, rail=rail, now=now, expires_at=now + waits.payment
@@ -101,8 +124,26 @@ def order(
     return Order(sessions.get(conn, session_id), payment)
 
 
-def start_obstacle(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> StartFailure | None:
-    """What keeps a port from starting now, None if nothing does. Raises PileUnknown, PortUnknown."""
+def way_to_start(
+    conn: Connection[TupleRow], *, pile_id: str, port_no: int, codes_sold: bool, now: datetime
+) -> WayToStart:
+    """How a port can be started now, or what keeps it from that. Raises PileUnknown, PortUnknown."""
+    obstacle = start_obstacle(conn, pile_id=pile_id, port_no=port_no)
+    if obstacle is not StartFailure.PILE_OFFLINE or not codes_sold:
+        return WayToStart(obstacle)
+    if not start_codes.offered(conn, pile_id, now=now):
+        return WayToStart(obstacle)
+    obstacle = start_obstacle(conn, pile_id=pile_id, port_no=port_no, by_code=True)
+    return WayToStart(obstacle, by_code=obstacle is None)
+
+
+def start_obstacle(
+    conn: Connection[TupleRow], *, pile_id: str, port_no: int, by_code: bool = False
+) -> StartFailure | None:
+    """What keeps a port from starting now, None if nothing does; by code it needs no link to its pile.
+
+    Raises PileUnknown, PortUnknown.
+    """
     pile = piles.get(conn, pile_id)
     port = ports.get(conn, pile_id=pile_id, port_no=port_no)
     if pile.state is not PileState.ACTIVE:
@@ -110,7 +151,7 @@ def start_obstacle(conn: Connection[TupleRow], *, pile_id: str, port_no: int) ->
     locked = locks.obstacle(conn, pile_id=pile_id, port_no=port_no)
     if locked is not None:
         return locked
-    if not pile.online:
+    if not pile.online and not by_code:
         return StartFailure.PILE_OFFLINE
     if port.state in (PortState.FAULT, PortState.DISABLED):
         return StartFailure.PORT_FAULT
@@ -133,6 +174,11 @@ def paid(conn: Connection[TupleRow], payment: Payment, *, waits: Waits, now: dat
         "UPDATE charging_session SET paid_at = %(now)s WHERE session_id = %(session_id)s",
         {"now": now, "session_id": session.session_id},
     )
+    if obstacle is StartFailure.PILE_OFFLINE and start_codes.usable(conn, session.session_id, now=now):
+        obstacle = start_obstacle(conn, pile_id=session.pile_id, port_no=session.port_no, by_code=True)
+        if obstacle is None:
+            _await_code(conn, session, now=now)
+            return
     if obstacle is not None:
         _fail(conn, session, obstacle, now=now)
         return
@@ -215,7 +261,12 @@ def started(
             "session_id": session_id,
         },
     )
-    sessions.move(conn, session, SessionState.CHARGING, cause="power_flows", now=now)
+    gone_on = session.state is SessionState.CODE_LAPSED and _occupied(
+        conn, pile_id=session.pile_id, port_no=session.port_no
+    )
+    # A code used before it lapsed, heard of after the port was sold anew: only its settlement is still to come.
+    target = SessionState.AWAITING_SETTLEMENT if gone_on else SessionState.CHARGING
+    sessions.move(conn, session, target, cause="power_flows", now=now)
 
 
 def unanswered(
@@ -234,6 +285,13 @@ def unanswered(
         start_failures.unanswered(conn, session, now=now)
 
 
+def code_unused(conn: Connection[TupleRow], session_id: UUID, *, now: datetime) -> None:
+    """The code of a session was not used as far as anybody can know: everything goes back."""
+    session = sessions.lock(conn, session_id)
+    if session is not None and session.state is SessionState.CODE_LAPSED:
+        _fail(conn, session, StartFailure.CODE_UNUSED, now=now)
+
+
 def called_off(
     conn: Connection[TupleRow], session_id: UUID, failure: StartFailure, *, wait: timedelta, now: datetime
 ) -> None:
@@ -243,6 +301,13 @@ def called_off(
         return
     _fail(conn, session, failure, now=now)
     _stop_all_the_same(conn, session, reason=failure, wait=wait, now=now)
+
+
+def _await_code(conn: Connection[TupleRow], session: ChargingSession, *, now: datetime) -> None:
+    sessions.move(conn, session, SessionState.PAID, cause="payment_received", now=now)
+    sessions.came_by_code(conn, session.session_id)
+    paid_session = sessions.get(conn, session.session_id)
+    sessions.move(conn, paid_session, SessionState.AWAITING_CODE, cause="pile_offline", now=now)
 
 
 def _stop_all_the_same(
@@ -315,7 +380,7 @@ def _occupied(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> bool
             """
             SELECT session_id FROM charging_session
              WHERE pile_id = %(pile_id)s AND port_no = %(port_no)s
-               AND state IN ('paid', 'starting', 'pending_plug', 'charging', 'stopping')
+               AND state IN ('paid', 'awaiting_code', 'starting', 'pending_plug', 'charging', 'stopping')
              LIMIT 1
             """,
             {"pile_id": pile_id, "port_no": port_no},

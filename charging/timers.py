@@ -23,6 +23,7 @@ from charging import (
     sessions,
     settlements,
     shown_tariffs,
+    start_code_timers,
     starts,
 )
 from charging.commands import CommandKind
@@ -130,6 +131,8 @@ STEPS: tuple[Step, ...] = (
     shown_tariffs.send_due,
     retire_certificate,
     retire_secret,
+    start_code_timers.lapse_code,
+    start_code_timers.refund_unused_code,
     firmware_steps.fail_silent_pile,
     firmware_steps.advance_rollout,
 )

@@ -55,7 +55,8 @@ def watched(conn: Connection[TupleRow], session_ids: Sequence[UUID]) -> dict[UUI
             """
             SELECT session_id, pile_id, port_no, site_id, state, prepaid_fen, tariff_version_id, agreement_version_id,
                    limit_s, limit_dwh, created_at, paid_at, started_at, ended_at, settled_at, closed_at, failure,
-                   stop_reason, energy_dwh, duration_s, last_sampled_at, last_power_dw, last_energy_dwh
+                   stop_reason, energy_dwh, duration_s, last_sampled_at, last_power_dw, last_energy_dwh, source,
+                   card_id
               FROM charging_session WHERE session_id = ANY(%(session_ids)s)
             """,
             ids,
@@ -102,7 +103,8 @@ def session_page(
             """
             SELECT session_id, pile_id, port_no, site_id, state, prepaid_fen, tariff_version_id, agreement_version_id,
                    limit_s, limit_dwh, created_at, paid_at, started_at, ended_at, settled_at, closed_at, failure,
-                   stop_reason, energy_dwh, duration_s, last_sampled_at, last_power_dw, last_energy_dwh
+                   stop_reason, energy_dwh, duration_s, last_sampled_at, last_power_dw, last_energy_dwh, source,
+                   card_id
               FROM charging_session
              WHERE (%(site_id)s::text IS NULL OR site_id = %(site_id)s)
                AND (%(pile_id)s::text IS NULL OR pile_id = %(pile_id)s)

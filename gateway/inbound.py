@@ -12,7 +12,7 @@ from charging.pile_states import PileState
 from charging.rejections import Rejection
 from charging.waits import Waits
 from database.pool import Connection
-from gateway import hearing, hearing_alarms, hearing_care, hearing_firmware, relaying
+from gateway import hearing, hearing_alarms, hearing_care, hearing_firmware, hearing_local_starts, relaying
 from gateway.errors import Refusal
 from gateway.hearing import USUAL_WAITS, Heard, Reply
 from gateway.identity_watch import IdentityWatch, Sign
@@ -44,6 +44,7 @@ HANDLERS: dict[type[Message], Handler] = {
     messages.ExtendAck: hearing_care.extend_ack,
     messages.LogLines: hearing_care.log_lines,
     messages.FirmwareState: hearing_firmware.firmware_state,
+    messages.LocalStart: hearing_local_starts.local_start,
 }
 """What is done with each message but meter frames and plain answers, which the writer stores together."""
 

@@ -50,7 +50,14 @@ _OUTAGES = (
 )
 _COLLISIONS = (DeadlockDetected, SerializationFailure, QueryCanceled)
 _PLAIN_ANSWERS = ("/stop_ack", "/command_ack")
-_MONEY = (messages.StartAck, messages.Started, messages.ExtendAck, messages.Settlement, messages.Alarm)
+_MONEY = (
+    messages.StartAck,
+    messages.Started,
+    messages.ExtendAck,
+    messages.LocalStart,
+    messages.Settlement,
+    messages.Alarm,
+)
 
 log = structlog.get_logger()
 

@@ -10,6 +10,7 @@ from charging.configurations import Setting, SettingOffence, SettingsTable
 from charging.enrolment import SecretVault
 from charging.firmware_releases import Manifest
 from charging.payment_hooks import session_hooks
+from charging.start_codes import CodeDesk
 from charging.waits import Waits
 from database.pool import Connection, open_pool
 from gateway import firmware_files
@@ -18,7 +19,7 @@ from pileway import firmware_commands
 from pileway.errors import SettingsInvalid
 from pileway.rails import open_rails
 from pileway.settings import Settings, required
-from protocol import config_keys, firmware
+from protocol import config_keys, firmware, start_code
 
 POOL_WAIT_S = 15.0
 """Longest a request waits for a connection."""
@@ -56,6 +57,11 @@ def vault(settings: Settings) -> SecretVault:
     """Opens and closes device secrets. Raises SettingsInvalid."""
     key = required(settings.key_encryption_key, "PILEWAY_KEY_ENCRYPTION_KEY")
     return SecretVault(key.get_secret_value())
+
+
+def code_desk(settings: Settings) -> CodeDesk:
+    """What selling start codes for unreachable piles needs. Raises SettingsInvalid."""
+    return CodeDesk(vault(settings), start_code.make, start_code.valid_until_s)
 
 
 def firmware_desk(settings: Settings) -> FirmwareDesk:

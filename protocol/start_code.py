@@ -40,6 +40,11 @@ def make(secret: bytes, *, epoch: int, port: int, limit_dwh: int, at_s: int) -> 
     return _made(secret, epoch=epoch, port=port, units=units, window=at_s // WINDOW_S)
 
 
+def valid_until_s(at_s: int) -> int:
+    """When a code made at an instant is taken no more by a pile whose clock is right; both in s since 1970."""
+    return (at_s // WINDOW_S + 1 + WINDOWS_AFTER) * WINDOW_S
+
+
 def read(secret: bytes, *, epoch: int, port: int, digits: str, at_s: int) -> StartCode | None:
     """What a code typed in at a port means now; None for one that is wrong, foreign or too old."""
     if len(digits) != 4 + _DIGITS or not (digits.isascii() and digits.isdigit()) or int(digits[:4]) == 0:

@@ -37,6 +37,8 @@ def test_a_settlement_can_overtake_every_message_of_its_session() -> None:
     before = [state for state in SessionState if can_move(state, SessionState.SETTLED)]
     assert set(before) == {
         SessionState.PAID,
+        SessionState.AWAITING_CODE,
+        SessionState.CODE_LAPSED,
         SessionState.STARTING,
         SessionState.PENDING_PLUG,
         SessionState.CHARGING,

@@ -1,0 +1,40 @@
+"""Sessions that began at the pile, told to charging; the pile hears of it once it is committed."""
+
+from datetime import UTC, datetime, timedelta
+
+from charging import local_starts
+from charging.local_starts import LocalStart
+from database.pool import Connection
+from gateway.hearing import Heard, Reply
+from protocol import messages
+from protocol.fields import Message
+from protocol.words import ClockState, LocalStartResult
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def local_start(conn: Connection, heard: Heard) -> Reply:
+    """A session somebody began with a card or a code; its number goes no further than its hash."""
+    message = heard.message
+    assert isinstance(message, messages.LocalStart), "the dispatch table gave a handler another's message"
+    begun_at = _EPOCH + timedelta(milliseconds=message.at_ms)
+    accepted = local_starts.told(
+        conn,
+        LocalStart(
+            pile_id=heard.pile_id,
+            session_id=message.session_id,
+            source=message.source.word,
+            port_no=message.port,
+            begun_at=None if message.clock is ClockState.NONE else begun_at,
+            limit_s=message.limit_s,
+            limit_dwh=message.limit_dwh,
+            credential=message.credential,
+        ),
+        now=heard.frame.received_at,
+    )
+    result = LocalStartResult.ACCEPTED if accepted else LocalStartResult.REFUSED
+
+    def acknowledge(_sent_at: datetime) -> Message:
+        return messages.LocalStartAck(session_id=message.session_id, result=result)
+
+    return Reply(heard.pile_id, acknowledge)
