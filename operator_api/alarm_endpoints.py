@@ -28,6 +28,7 @@ MOST_ALARMS = 200
 
 PileId = Annotated[str, Path(max_length=64, pattern=PILE_ID_PATTERN, description="Pile id")]
 SiteId = Annotated[str, Path(max_length=63, pattern=SITE_ID_PATTERN, description="Site id")]
+AlarmId = Annotated[UUID, Path(description="The pile's own id of the alarm")]
 LockId = Annotated[int, Path(ge=1, le=2**63 - 1, description="Lock id")]
 
 
@@ -76,7 +77,7 @@ def _add_alarms(router: APIRouter, service: OperatorService) -> None:
         summary="One alarm with its evidence and locks",
         responses=NOT_FOUND,
     )
-    def get_alarm(pile_id: PileId, alarm_id: UUID) -> AlarmDetail:
+    def get_alarm(pile_id: PileId, alarm_id: AlarmId) -> AlarmDetail:
         with service.pool.connection() as conn:
             return _detail(conn, alarm_records.get(conn, pile_id=pile_id, alarm_id=alarm_id))
 
@@ -85,7 +86,7 @@ def _add_alarms(router: APIRouter, service: OperatorService) -> None:
         summary="A person has looked: lift the locks of an alarm and tell the pile",
         responses=NOT_FOUND | STILL_RAISED,
     )
-    def clear_alarm(pile_id: PileId, alarm_id: UUID, look: Look) -> AlarmDetail:
+    def clear_alarm(pile_id: PileId, alarm_id: AlarmId, look: Look) -> AlarmDetail:
         with service.pool.connection() as conn:
             alarm = clearing.clear_alarm(
                 conn,

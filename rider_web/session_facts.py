@@ -13,8 +13,9 @@ from billing import charges, payments, refunds, tariffs
 from billing.charges import SessionCharge
 from billing.refunds import Refund
 from billing.tariff_objects import FeeKind, TariffVersion
-from charging import views
+from charging import notices, views
 from charging.errors import SessionUnknown
+from charging.notices import Notice
 from charging.session_states import SessionState
 from charging.views import WatchedSession
 
@@ -31,6 +32,8 @@ class SessionFacts:
     charge: SessionCharge | None
     refunds: tuple[Refund, ...]
     pay_url: str | None
+    notices: tuple[Notice, ...] = ()
+    """What the rider was told beside it, newest first."""
 
 
 class FactsReader:
@@ -45,7 +48,11 @@ class FactsReader:
         """The facts of those sessions that exist. Raises OperationalError, PoolTimeout."""
         with self._pool.connection() as conn:
             watched = views.watched(conn, session_ids)
-            return {session_id: self._facts(conn, each) for session_id, each in watched.items()}
+            told = notices.of_sessions(conn, list(watched))
+            return {
+                session_id: self._facts(conn, each, tuple(told.get(session_id, ())))
+                for session_id, each in watched.items()
+            }
 
     def read_one(self, session_id: UUID) -> SessionFacts:
         """The facts of one session. Raises SessionUnknown."""
@@ -54,7 +61,9 @@ class FactsReader:
             raise SessionUnknown(session_id)
         return facts
 
-    def _facts(self, conn: Connection[TupleRow], watched: WatchedSession) -> SessionFacts:
+    def _facts(
+        self, conn: Connection[TupleRow], watched: WatchedSession, told: tuple[Notice, ...]
+    ) -> SessionFacts:
         session = watched.session
         charge = None
         fees_fen: dict[FeeKind, int] = {}
@@ -75,7 +84,7 @@ class FactsReader:
             pay_url = payment.pay_url if payment is not None else None
         over = (SessionState.SETTLED, SessionState.CLOSED, SessionState.FAILED, SessionState.CANCELLED)
         given_back = refunds.of_session(conn, session.session_id) if session.state in over else []
-        return SessionFacts(watched, fees_fen, charge, tuple(given_back), pay_url)
+        return SessionFacts(watched, fees_fen, charge, tuple(given_back), pay_url, told)
 
     def _tariff(self, conn: Connection[TupleRow], tariff_version_id: int) -> TariffVersion:
         with self._lock:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from billing.refunds import Refund, RefundState
 from billing.tariff_objects import FeeKind
+from charging.alarm_kinds import Severity
+from charging.notices import Notice
 from charging.session_states import SessionState
 from charging.sessions import ChargingSession
 from rider_web import formats
@@ -70,6 +72,15 @@ class Shown(BaseModel):
     finished: str | None
 
 
+class NoticeView(BaseModel):
+    """Something the rider is told beside the charge: an alarm at the pile, a socket taken out of service."""
+
+    notice_id: int
+    severity: Severity = Field(description="`danger` asks the rider to keep away")
+    words: str = Field(description="In the language asked for")
+    created_at: datetime
+
+
 class SessionView(BaseModel):
     """One charge, as the rider may see it."""
 
@@ -97,6 +108,7 @@ class SessionView(BaseModel):
     refunded_fen: int = Field(description="Refunds that have arrived, in fen")
     pay_url: str | None = Field(description="Where to pay, while the payment is open")
     created_at: datetime
+    notices: list[NoticeView] = Field(description="What the rider was told beside it, newest first")
     shown: Shown
 
     @property
@@ -139,7 +151,17 @@ def build(facts: SessionFacts, language: Language) -> SessionView:
         refunded_fen=sum(each.amount_fen for each in facts.refunds if each.state is RefundState.SUCCEEDED),
         pay_url=facts.pay_url,
         created_at=session.created_at,
+        notices=[_notice(notice, language) for notice in facts.notices],
         shown=_shown(session, facts.fees_fen, power_dw=power_dw, energy_dwh=energy_dwh, elapsed_s=elapsed_s),
+    )
+
+
+def _notice(notice: Notice, language: Language) -> NoticeView:
+    return NoticeView(
+        notice_id=notice.notice_id,
+        severity=notice.severity,
+        words=notice.words_zh if language.code.startswith("zh") else notice.words_en,
+        created_at=notice.created_at,
     )
 
 

@@ -70,7 +70,9 @@ class PortView(BaseModel):
     site_id: str
     site_name: str
     address: str
-    condition: str = Field(description="free, busy, offline, fault, disabled or over_power")
+    condition: str = Field(
+        description="free, busy, offline, fault, disabled, over_power, safety, starts_kept_failing or no_price"
+    )
     can_start: bool
     headline: str = Field(description="The condition in words, in the language asked for")
     advice: str

@@ -83,7 +83,8 @@
 
   function show(state) {
     if (!live() || state.session_id !== live().dataset.session) return;
-    if (state.phase !== live().dataset.phase) { renew(); return; }
+    const told = state.notices.map((notice) => notice.notice_id).join(",");
+    if (state.phase !== live().dataset.phase || told !== live().dataset.notices) { renew(); return; }
     for (const place of all("[data-shown]")) {
       const text = state.shown[place.dataset.shown];
       if (text !== undefined && place.textContent !== text) place.textContent = text;
