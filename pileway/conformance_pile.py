@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +64,16 @@ def parts() -> Generator[Parts]:
             server.stop()
 
 
-def judge_simulator(chosen: Sequence[Case[Pile]], *, progress: Progress, at_once: int = AT_ONCE) -> Report:
-    """Play cases against simulated piles, a new one for each."""
-    with parts() as made, SimulatedWorkshop(made.folder / "piles") as workshop:
-        return asyncio.run(_judge(made, workshop, chosen, progress, at_once))
+def judge_simulator(
+    chosen: Sequence[Case[Pile]],
+    *,
+    progress: Progress,
+    at_once: int = AT_ONCE,
+    workshop: Callable[[Path], SimulatedWorkshop] = SimulatedWorkshop,
+) -> Report:
+    """Play cases against simulated piles, a new one for each, made by a workshop in a folder of its own."""
+    with parts() as made, workshop(made.folder / "piles") as makes:
+        return asyncio.run(_judge(made, makes, chosen, progress, at_once))
 
 
 async def _judge(

@@ -50,11 +50,14 @@ class SimulatedWorkshop:
     @asynccontextmanager
     async def bench(self, order: Order) -> AsyncGenerator["SimulatedBench"]:
         """A new simulated pile, not powered yet."""
-        bench = SimulatedBench(self._config(order), order, self._loop)
+        bench = SimulatedBench(self._config(order), order, self._loop, self.prepare)
         try:
             yield bench
         finally:
             await bench.put_away()
+
+    def prepare(self, pile: SimulatedPile) -> None:
+        """Called with each pile before it runs; a workshop of special piles has something to do here."""
 
     def _config(self, order: Order) -> PileConfig:
         return PileConfig(
@@ -71,10 +74,17 @@ class SimulatedWorkshop:
 class SimulatedBench:
     """One simulated pile; what is done to it is done in its own thread."""
 
-    def __init__(self, config: PileConfig, order: Order, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        config: PileConfig,
+        order: Order,
+        loop: asyncio.AbstractEventLoop,
+        prepare: Callable[[SimulatedPile], None],
+    ) -> None:
         self._config = config
         self._order = order
         self._loop = loop
+        self._prepare = prepare
         self._fleet: Fleet | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -83,6 +93,7 @@ class SimulatedBench:
 
         async def begin() -> None:
             self._fleet = Fleet([self._config], clock=self._order.clock, speed=self._order.speed)
+            self._prepare(self._fleet.pile(self._config.pile_id))
             self._running = asyncio.create_task(self._fleet.run())
 
         await self._there(begin)

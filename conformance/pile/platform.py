@@ -1,7 +1,6 @@
 """The kit's platform: an enrolment desk, a tap before a real broker, and one connection that hears every pile."""
 
 import asyncio
-import contextlib
 import ssl
 import tempfile
 from collections.abc import AsyncGenerator, Callable
@@ -24,6 +23,7 @@ from protocol.frames import Frame
 
 HEARD_QUEUE_MAX: Final = 20_000
 OUTGOING_MAX: Final = 10_000
+CANCEL_AGAIN_S: Final = 1.0
 PUBLISH_LIMIT_S: Final = 10.0
 EVERY_PILE: Final = "v1/+/+/up/+"
 
@@ -142,9 +142,10 @@ class Platform:
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    """Cancel until it is heard: before Python 3.12 ``wait_for`` swallows a cancellation that meets its result."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
 
 
 def _address(url: str) -> tuple[str, int]:
