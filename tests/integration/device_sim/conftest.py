@@ -67,6 +67,10 @@ class Platform:
         self._sealer = Sealer(SECRET, epoch=1, direction=Direction.DOWN)
         self.client.on_message = self._on_message
 
+    def read_with(self, opener: Opener) -> None:
+        """Read the pile with other secrets from now on."""
+        self._opener = opener
+
     def _on_message(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         heard = frames.open_frame(
             self._opener, topic=topics.parse(message.topic), payload=bytes(message.payload)
