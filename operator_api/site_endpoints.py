@@ -58,6 +58,11 @@ def create_router(service: OperatorService) -> APIRouter:
             held = locks.held(conn, [pile_id]).get(pile_id, ())
             return site_models.pile_view(pile, ports.of_pile(conn, pile_id), held)
 
+    _add_registration(router, service)
+    return router
+
+
+def _add_registration(router: APIRouter, service: OperatorService) -> None:
     @router.post(
         "/piles",
         tags=["Piles"],
@@ -92,8 +97,6 @@ def create_router(service: OperatorService) -> APIRouter:
     def new_claim(pile_id: PileId) -> ClaimView:
         with service.pool.connection() as conn:
             return _claim(service, conn, pile_id)
-
-    return router
 
 
 def _claim(service: OperatorService, conn: Connection[TupleRow], pile_id: str) -> ClaimView:
