@@ -1,6 +1,6 @@
 """Simulated piles: battery curves, riders' batteries, fleets. Knows only the protocol.
 
-``run_fleet`` (or ``FleetThread`` for a caller without an event loop) enrols and runs piles that a platform cannot tell
+``Fleet`` (or ``FleetThread`` for a caller without an event loop) enrols and runs piles that a platform cannot tell
 from real ones: they keep their state on disk, buffer while offline and repeat settlements until acknowledged.
 
 ``battery``        packs and their charging curves      ``pile``, ``port``   the machine and its sockets
@@ -12,7 +12,7 @@ from real ones: they keep their state on disk, buffer while offline and repeat s
 from device_sim.battery import PACKS, Battery, Pack
 from device_sim.configuration import Bystanders, PileConfig, Thresholds
 from device_sim.errors import DeviceSimError, EnrolmentRefused, MemoryUnreadable, NoSuchPile
-from device_sim.fleet import Fleet, FleetThread, run_fleet
+from device_sim.fleet import Fleet, FleetThread
 
 __all__ = [
     "PACKS",
@@ -27,5 +27,4 @@ __all__ = [
     "Pack",
     "PileConfig",
     "Thresholds",
-    "run_fleet",
 ]

@@ -87,7 +87,8 @@ class PileConfig:
 
     ``claim_code`` is needed until the pile is enrolled. Without ``bystanders`` nobody plugs or unplugs but the caller.
     A pile without ``battery_clock`` wakes up in 1970 until the platform tells it the time. ``firmware_key`` is the
-    maker's Ed25519 key of 32 bytes: without it no firmware is genuine.
+    maker's Ed25519 key of 32 bytes: without it no firmware is genuine. A ``host`` is the pile of the same fleet, named
+    before it, that carries this one's frames.
     """
 
     pile_id: str
@@ -102,6 +103,7 @@ class PileConfig:
     thresholds: Thresholds = field(default_factory=Thresholds)
     bystanders: Bystanders | None = None
     battery_clock: bool = True
+    host: str | None = None
     firmware_key: bytes | None = None
     renewal_url: str | None = None
     seed: int = 0

@@ -4,6 +4,7 @@
 
     DeviceSimError
     ├── EnrolmentRefused   the platform does not take the claim
+    ├── FaultUnknown       nothing of that name can be let loose on piles
     ├── MemoryUnreadable   the pile's memory is damaged
     └── NoSuchPile         the fleet has no pile of that name
 """
@@ -22,6 +23,14 @@ class EnrolmentRefused(DeviceSimError):
         super().__init__(f"{pile_id}: enrolment refused with status {status}: {detail}")
         self.pile_id = pile_id
         self.status = status
+
+
+class FaultUnknown(DeviceSimError):
+    """A fault that does not exist, or not so."""
+
+    def __init__(self, text: str, why: str) -> None:
+        super().__init__(f"fault {text!r}: {why}")
+        self.text = text
 
 
 class MemoryUnreadable(DeviceSimError):

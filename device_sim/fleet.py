@@ -28,12 +28,14 @@ class Fleet:
     """A street of piles. Its methods belong to the event loop that runs it; see FleetThread for other threads."""
 
     def __init__(self, configs: Sequence[PileConfig], *, clock: Clock, speed: float) -> None:
-        slots = asyncio.Semaphore(ENROLMENTS_AT_ONCE)
+        self.speed = speed
+        self._clock = clock
+        self._slots = asyncio.Semaphore(ENROLMENTS_AT_ONCE)
         self._piles: dict[str, SimulatedPile] = {}
         self._riders: dict[str, Riders] = {}
         self._refused: dict[str, EnrolmentRefused] = {}
         for config in configs:
-            pile = SimulatedPile(config, clock=clock, speed=speed, enrolment_slots=slots)
+            pile = self.stranger(config)
             if config.bystanders is not None:
                 riders = self._riders[config.pile_id] = Riders(config.bystanders, seed=config.seed)
                 pile.observe(riders)
@@ -51,6 +53,21 @@ class Fleet:
             await pile.ready()
         for refused in self._refused.values():
             raise refused
+
+    @property
+    def piles(self) -> list[SimulatedPile]:
+        """All of them, in the order of their configurations."""
+        return list(self._piles.values())
+
+    def stranger(self, config: PileConfig) -> SimulatedPile:
+        """A pile of the same street that is not of the fleet; the caller runs it. Raises NoSuchPile for its host."""
+        return SimulatedPile(
+            config,
+            clock=self._clock,
+            speed=self.speed,
+            enrolment_slots=self._slots,
+            host=None if config.host is None else self.pile(config.host),
+        )
 
     def pile(self, pile_id: str) -> SimulatedPile:
         """The pile of this name. Raises NoSuchPile."""
@@ -73,23 +90,6 @@ class Fleet:
             log.error("pile_not_enrolled", pile_id=pile.config.pile_id, status=refused.status)
             self._refused[pile.config.pile_id] = refused
             pile.give_up()
-
-
-async def run_fleet(
-    configs: Sequence[PileConfig],
-    *,
-    clock: Clock,
-    speed: float,
-    on_start: Callable[[Fleet], None] = lambda _fleet: None,
-) -> None:
-    """Run piles until cancelled.
-
-    ``clock`` tells the street's time (aware UTC) and runs ``speed`` times as fast as real time: physics follow it,
-    network waits stay real seconds. ``on_start`` is given the fleet before the first pile enrols.
-    """
-    fleet = Fleet(configs, clock=clock, speed=speed)
-    on_start(fleet)
-    await fleet.run()
 
 
 class FleetThread:

@@ -14,19 +14,21 @@ class Outbox:
     """A queue in two lanes. ``open`` turns true with ``boot_ack``: until then only Boot passes.
 
     A message that has its own repetition (boot and records) or no worth later (heartbeat) is dropped with the link;
-    everything else waits for the next one. Of more than memory holds, the oldest go.
+    everything else waits for the next one. Of more than memory holds, the oldest go. Kinds that are ``silenced`` never
+    get out.
     """
 
     def __init__(self) -> None:
         self.open = False
         self.linked = False
         self.lost = 0
+        self.silenced: tuple[type[Message], ...] = ()
         self._urgent: deque[Message] = deque()
         self._frames: deque[MeterFrame] = deque()
 
     def put(self, message: Message) -> None:
         """Say this as soon as possible."""
-        if isinstance(message, _FLEETING) and not self.linked:
+        if isinstance(message, self.silenced) or (isinstance(message, _FLEETING) and not self.linked):
             return
         if not isinstance(message, MeterFrame):
             self._urgent.insert(self._place(message), message)

@@ -5,6 +5,7 @@ from typing import Final
 
 from device_sim.endurance import Endurance
 from device_sim.firmware_update import FirmwareUpdate
+from device_sim.host import Relaying
 from device_sim.local_starts import LocalStarts
 from device_sim.pile import PartMaker
 from device_sim.restarting import Restarting
@@ -20,6 +21,7 @@ PARTS: Final[Sequence[PartMaker]] = (
     Sessions,
     LocalStarts,
     Endurance,
+    Relaying,
     Telemetry,
     Timekeeping,
     Settings,

@@ -5,6 +5,7 @@ from collections import Counter as Tally
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import structlog
 
@@ -14,6 +15,7 @@ from device_sim.configuration import PileConfig
 from device_sim.enrolment import Identity
 from device_sim.hazards import Surroundings
 from device_sim.heard import HeardCounters
+from device_sim.host import Radio, Receiver, Relaying
 from device_sim.link import Link
 from device_sim.local_starts import NO_POWER, LocalStarts, Served
 from device_sim.nvm import Nvm
@@ -41,9 +43,22 @@ class SimulatedPile:
     """One pile of a fleet. ``clock`` is the street's, running ``speed`` times as fast as real time."""
 
     def __init__(
-        self, config: PileConfig, *, clock: Clock, speed: float, enrolment_slots: asyncio.Semaphore
+        self,
+        config: PileConfig,
+        *,
+        clock: Clock,
+        speed: float,
+        enrolment_slots: asyncio.Semaphore,
+        host: "SimulatedPile | None" = None,
     ) -> None:
+        """A pile with a connection of its own, or one behind a ``host``."""
         self.config = config
+        self.online = asyncio.Event()
+        self.offline = asyncio.Event()
+        self._host = host
+        self._children: dict[str, Receiver] = {}
+        if host is not None:
+            host.adopt(config.pile_id, self.received)
         self._enrolment_slots = enrolment_slots
         self.refused: Tally[str] = Tally()
         self._clock = clock
@@ -54,6 +69,7 @@ class SimulatedPile:
         self._booted = asyncio.Event()
         self._nvm = Nvm(config.folder)
         self._power_cut_s = 0.0
+        self._silenced: tuple[type[Message], ...] = ()
         self._dark = False
         self._surroundings: Surroundings = Surroundings()
         self._cut = asyncio.Event()
@@ -85,6 +101,7 @@ class SimulatedPile:
             before = self.pile
             self._surroundings = before.lose_power(now_ms=self.now_ms())
             self._dark = True
+            self._be_offline()
             await asyncio.sleep(self._power_cut_s)
             self._dark = False
 
@@ -156,6 +173,37 @@ class SimulatedPile:
         self._identity = identity
         self._link.renew(identity)
 
+    def adopt(self, child: str, receiver: Receiver) -> None:
+        """Carry frames for a pile behind this one."""
+        self._children[child] = receiver
+
+    def carry(self, frame: Frame) -> None:
+        """Send a frame of a pile behind this one."""
+        self.pile.part(Relaying).carry(frame)
+        self._spoke.set()
+
+    def silence(self, *kinds: type[Message]) -> None:
+        """Let no message of these kinds leave from now on; without kinds, tell all that is not acknowledged, now."""
+        self._silenced = self.pile.outbox.silenced = kinds
+        self.pile.records.link_is_new()
+        self._wake.set()
+
+    def keep_record(self, about: UUID, record: Message) -> None:
+        """Tell a record of anything until it is acknowledged, as if it had been in the memory."""
+        self._awake().records.keep(about, record)
+
+    def chatter(self, frames_wanted: int) -> int:
+        """Say so many heartbeats beyond those that are due; gives how many there was room for."""
+        room = max(0, frames_wanted - self.pile.outbox.unsent)
+        for _ in range(room):
+            self.pile.outbox.put(self.pile.heartbeat_message())
+        self._spoke.set()
+        return room
+
+    def _be_offline(self) -> None:
+        self.online.clear()
+        self.offline.set()
+
     def _awake(self) -> Pile:
         """The pile at this instant; whatever is done to it now, its timer takes notice."""
         self.pile.advance(self.now_ms())
@@ -181,7 +229,9 @@ class SimulatedPile:
         if before is not None:
             self.pile.take_over(before, now_ms=self.now_ms())
         self.pile.records.on_news = self._wake.set
-        self._link = Link(self._identity, self)
+        self.pile.outbox.silenced = self._silenced
+        self._link = Link(self._identity, self) if self._host is None else Radio(self, self._host)
+        self.pile.part(Relaying).children = self._children
         self._booted.clear()
         self._silent = False
         self._restart_by_s: float | None = None
@@ -238,6 +288,8 @@ class SimulatedPile:
     def connected(self) -> None:
         """The first word on a connection is boot or heartbeat; then everything unacknowledged is said again."""
         self.pile.link_changed(True, now_ms=self.now_ms())
+        self.offline.clear()
+        self.online.set()
         if self.pile.outbox.open:
             self.pile.outbox.put_first(self.pile.heartbeat_message())
         self.pile.records.link_is_new()
@@ -245,6 +297,7 @@ class SimulatedPile:
 
     def disconnected(self) -> None:
         """What is worth nothing later is forgotten."""
+        self._be_offline()
         self.pile.link_changed(False, now_ms=self.now_ms())
         self._wake.set()
 

@@ -200,13 +200,59 @@ def payment_sim() -> None:
 
 
 @app.command()
-def sim(fleet: Annotated[Path, typer.Option(help="File that describes the piles (JSON).")]) -> None:
-    """Simulated piles that charge simulated batteries."""
-    settings = _settings()
+def sim(
+    fleet: Annotated[Path | None, typer.Option(help="File that describes the piles (JSON).")] = None,
+    pile: Annotated[str | None, typer.Option(help="Instead of a file: one registered pile, by id.")] = None,
+    claim_code: Annotated[
+        str | None, typer.Option(help="Its one-time code; not needed once it is enrolled.")
+    ] = None,
+    ports: Annotated[int, typer.Option(help="How many ports it has, as registered.", min=2, max=20)] = 10,
+    model: Annotated[str, typer.Option(help="Its model, as registered.")] = "PW-10",
+    enrolment_url: Annotated[
+        str | None, typer.Option(help="Where it enrols.", show_default="this installation")
+    ] = None,
+    enrolment_ca: Annotated[
+        Path | None,
+        typer.Option(help="Authority of that server (PEM).", show_default="this installation's"),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="Let this happen to the first pile: NAME[:parameter,...]; may be given again."),
+    ] = None,
+    faults_listed: Annotated[
+        bool, typer.Option("--list-faults", help="Print the faults and what must come of them, and exit.")
+    ] = False,
+    speed: SpeedOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Simulated piles that charge simulated batteries, and what the street does to them; until Ctrl-C."""
     from pileway import sim_process
 
-    _set_up_logs("sim")
-    sim_process.run(settings, fleet)
+    if faults_listed:
+        sim_process.list_faults()
+        raise typer.Exit
+    if (fleet is None) == (pile is None):
+        raise typer.BadParameter("give either --fleet FILE or --pile ID")
+    try:
+        orders = sim_process.read_faults(fault or [])
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    settings = _settings(home=home, clock_speed=speed)
+    _set_up_logs("sim", quiet=pile is not None)
+    if fleet is not None:
+        piles = sim_process.read_fleet(fleet)
+    else:
+        assert pile is not None, "one of the two was given"
+        piles = sim_process.one_pile(
+            settings,
+            pile_id=pile,
+            claim_code=claim_code,
+            port_count=ports,
+            model=model,
+            enrolment_url=enrolment_url,
+            enrolment_ca=enrolment_ca,
+        )
+    sim_process.run(settings, piles, orders, tells=pile is not None or bool(orders))
 
 
 bench = typer.Typer(
