@@ -75,7 +75,7 @@ class OwnPlatform:
     capabilities = frozenset(Capability)
 
     def __init__(self, platform: DemoPlatform, rider: Phone) -> None:
-        self._platform = platform
+        self.platform = platform
         self._rider = rider
         self._lock = threading.Lock()
         self._piles = 0
@@ -85,20 +85,20 @@ class OwnPlatform:
     @property
     def enrolment_url(self) -> str:
         """The enrolment server of the API process."""
-        chosen = self._platform.settings
+        chosen = self.platform.settings
         return f"https://{chosen.reachable_host}:{chosen.enrolment_port}/device/v1/enroll"
 
     @property
     def enrolment_ca_pem(self) -> str:
         """Our own authority."""
-        return (self._platform.settings.home / "secrets" / "service-ca.crt").read_text()
+        return (self.platform.settings.home / "secrets" / "service-ca.crt").read_text()
 
     def new_pile(self) -> Claim:
         """Register the next pile."""
         with self._lock:
             self._piles += 1
             pile_id = f"KIT-{self._piles:03}"
-        with self._platform.pool.connection() as conn:
+        with self.platform.pool.connection() as conn:
             piles.register(
                 conn,
                 pile_id=pile_id,
@@ -106,14 +106,14 @@ class OwnPlatform:
                 model=f"KIT-{PORT_COUNT}",
                 port_count=PORT_COUNT,
                 power_limit_w=PILE_POWER_W,
-                now=self._platform.now,
+                now=self.platform.now,
             )
         return Claim(pile_id, self.new_claim(pile_id), PORT_COUNT)
 
     def new_claim(self, pile_id: str) -> str:
         """Another claim code."""
-        now = self._platform.now
-        with self._platform.pool.connection() as conn:
+        now = self.platform.now
+        with self.platform.pool.connection() as conn:
             return enrolment.issue_claim_code(conn, pile_id=pile_id, expires_at=now + CLAIM_LASTS, now=now)
 
     def order(self, pile_id: str, port: int) -> UUID:
@@ -130,7 +130,7 @@ class OwnPlatform:
 
     def session(self, session_id: UUID) -> SessionFacts:
         """What the books say."""
-        with self._platform.pool.connection() as conn:
+        with self.platform.pool.connection() as conn:
             session = sessions.get(conn, session_id)
             charge = charges.get(conn, session_id)
             returned = refunds.of_session(conn, session_id)
@@ -146,12 +146,12 @@ class OwnPlatform:
 
     def online(self, pile_id: str) -> bool:
         """What the books say."""
-        with self._platform.pool.connection() as conn:
+        with self.platform.pool.connection() as conn:
             return piles.get(conn, pile_id).online
 
     def refused(self) -> Mapping[str, int]:
         """What was counted."""
-        with self._platform.pool.connection() as conn:
+        with self.platform.pool.connection() as conn:
             return {count.reason: count.messages for count in rejections.counts(conn)}
 
     def crash_gateway(self) -> None:
@@ -168,28 +168,28 @@ class OwnPlatform:
 
     def revoke(self, pile_id: str) -> None:
         """The operator revokes."""
-        with self._platform.pool.connection() as conn:
-            pile_states.revoke(conn, pile_id, by=OPERATOR, reason="conformance", now=self._platform.now)
+        with self.platform.pool.connection() as conn:
+            pile_states.revoke(conn, pile_id, by=OPERATOR, reason="conformance", now=self.platform.now)
 
     def quarantine(self, pile_id: str) -> None:
         """The operator quarantines."""
-        with self._platform.pool.connection() as conn:
-            pile_states.quarantine(conn, pile_id, by=OPERATOR, reason="conformance", now=self._platform.now)
+        with self.platform.pool.connection() as conn:
+            pile_states.quarantine(conn, pile_id, by=OPERATOR, reason="conformance", now=self.platform.now)
 
     def release(self, pile_id: str) -> None:
         """The operator lets it back."""
-        with self._platform.pool.connection() as conn:
-            pile_states.release(conn, pile_id, by=OPERATOR, reason="conformance", now=self._platform.now)
+        with self.platform.pool.connection() as conn:
+            pile_states.release(conn, pile_id, by=OPERATOR, reason="conformance", now=self.platform.now)
 
     def rotate_key(self, pile_id: str) -> None:
         """The operator has the secret replaced."""
-        now = self._platform.now
-        with self._platform.pool.connection() as conn:
+        now = self.platform.now
+        with self.platform.pool.connection() as conn:
             key_rotation.begin(conn, self._vault, pile_id, expires_at=now + self._waits.care, now=now)
 
     def configure(self, pile_id: str, settings: Mapping[str, int]) -> None:
         """The operator wants other settings."""
-        with self._platform.pool.connection() as conn:
+        with self.platform.pool.connection() as conn:
             configurations.want(
                 conn,
                 pile_id=pile_id,
@@ -197,24 +197,24 @@ class OwnPlatform:
                 set_by=OPERATOR,
                 table=composition.settings_table(),
                 waits=self._waits,
-                now=self._platform.now,
+                now=self.platform.now,
             )
 
     def locate(self, pile_id: str, port: int) -> None:
         """A technician looks for a port."""
-        with self._platform.pool.connection() as conn:
+        with self.platform.pool.connection() as conn:
             service_commands.locate(
                 conn,
                 pile_id=pile_id,
                 duration_s=10,
                 port_no=port,
                 waits=self._waits,
-                now=self._platform.now,
+                now=self.platform.now,
             )
 
     def extend(self, session_id: UUID) -> None:
         """A running charge gets half an hour and 100 Wh more."""
-        with self._platform.pool.connection() as conn:
+        with self.platform.pool.connection() as conn:
             session = sessions.get(conn, session_id)
             extensions.extend(
                 conn,
@@ -222,11 +222,11 @@ class OwnPlatform:
                 limit_s=session.limit_s + MORE_S,
                 limit_dwh=session.limit_dwh + MORE_DWH,
                 waits=self._waits,
-                now=self._platform.now,
+                now=self.platform.now,
             )
 
     def _gateway_pid(self) -> int | None:
-        states = self._platform.supervisor.states()
+        states = self.platform.supervisor.states()
         return next(state.pid for state in states if state.name == "gateway")
 
 

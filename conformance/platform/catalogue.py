@@ -28,4 +28,4 @@ CASES: Final[tuple[Case[Scene], ...]] = (
     *cases_keys.cases,
 )
 TOTAL_LIMIT_S: Final = 600.0
-"""For the whole run, in real seconds; on two cores and a clock of an hour a second it takes one minute."""
+"""For the whole run, in real seconds; on a clock of an hour a second it takes little more than one minute."""

@@ -53,6 +53,10 @@ class Ear:
 
     def hear(self, arrived: Arrived, secrets: Mapping[int, bytes]) -> None:
         """Take one frame; what is wrong with it is written down as a violation."""
+        self._take(arrived, secrets)
+        asyncio.ensure_future(self._ring())  # noqa: RUF006 - it only wakes whoever waits
+
+    def _take(self, arrived: Arrived, secrets: Mapping[int, bytes]) -> None:
         if not arrived.topic.startswith(self._prefix):
             self.violations.append(f"a message came on {arrived.topic}, which is not the pile's")
             return
@@ -72,13 +76,14 @@ class Ear:
             self.violations.append(f"{arrived.topic}: the contract has no such message")
             return
         self._kept.append(Heard(message, epoch, counter, time.monotonic()))
-        asyncio.ensure_future(self._ring())  # noqa: RUF006 - it only wakes whoever waits
 
     async def next(self, kind: type[_M], *, where: Callable[[_M], bool] | None, within_s: float) -> Heard:
-        """Take the oldest kept message of a kind, waiting for one. Raises Failed."""
+        """Take the oldest kept message of a kind, waiting for one. Raises Failed, at once after a violation."""
         try:
             async with asyncio.timeout(within_s), self._came:
                 while not (found := self.waiting(kind, where=where)):
+                    if self.violations:
+                        raise Failed(self.violations[0])
                     await self._came.wait()
                 self._kept.remove(found[0])
                 return found[0]

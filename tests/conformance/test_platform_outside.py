@@ -2,19 +2,18 @@
 
 import json
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from conformance.platform.bench import Claim
 from conformance.platform.outside import HookFailed, Hooks, OutsidePlatform, read_claims
 from conformance.report import Outcome
 from pileway import conformance_platform
-from pileway.cli import app
 from pileway.conformance_platform import OwnPlatform
 from pileway.errors import PilewayError
 
@@ -71,9 +70,14 @@ def test_a_platform_is_judged_by_commands_of_its_operator(outside: Outside, tmp_
     given = [word for pair in arguments.items() for word in pair] + [
         f"--case={case_id}" for case_id in wanted
     ]
-    ended = CliRunner().invoke(app, ["conformance", "platform", "--json", *given])
-    assert ended.exit_code == 0, ended.output
-    report = json.loads(ended.output.splitlines()[-1])
+    ended = subprocess.run(
+        [sys.executable, "-m", "pileway", "conformance", "platform", "--json", *given],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    report = json.loads(ended.stdout.splitlines()[-1])
     assert (report["passed"], report["failed"]) == (3, 0)
     skipped = [result["reason"] for result in report["results"] if result["result"] == Outcome.SKIPPED]
     assert set(skipped) == {"needs word of whether a pile is online"}
