@@ -24,7 +24,7 @@ from device_sim.keyring import Keyring
 from device_sim.nvm import Memory, Nvm
 from device_sim.outbox import Outbox
 from device_sim.part import EXPIRED, Moment, Part, Turn, Verdict
-from device_sim.port import NEVER_MS, LiveSession, Port, PortEvent, PortEventKind
+from device_sim.port import NEVER_MS, LiveSession, Port
 from device_sim.records import Records
 from device_sim.sensors import Sensors
 from protocol.envelope import Counter
@@ -120,7 +120,7 @@ class Pile:
         self._checkpoint_due = False
         for number, battery in self.surroundings.take_batteries():
             self.ports[number].plug(battery, at_ms=now_ms)
-        self._cut_off = self._pick_up_sessions()
+        self.cut_off: list[int] = []
         self.parts = [make(self) for make in parts]
         self._hears = {kind: act for part in self.parts for kind, act in part.hears().items()}
         self._obeys = {kind: act for part in self.parts for kind, act in part.obeys().items()}
@@ -143,7 +143,6 @@ class Pile:
         due = [part.next_ms() for part in self.parts]
         due += [at_ms for at_ms, _ in self._plug_reports.values()]
         due += [hand.at_ms for hand in self.hands]
-        due += [event.at_ms for port in self.ports.values() if (event := port.next_event()) is not None]
         return min(due, default=NEVER_MS)
 
     def receive(self, message: Message, *, now_ms: int) -> None:
@@ -174,7 +173,7 @@ class Pile:
     def take_over(self, before: "Pile", *, now_ms: int) -> None:
         """What people mean to do outlives a power cut, and they see which sessions it has ended."""
         self.hands += before.hands
-        for number in self._cut_off:
+        for number in self.cut_off:
             self.tell(number, Moment.ENDED, now_ms)
 
     def lose_power(self, *, now_ms: int) -> Surroundings:
@@ -249,7 +248,7 @@ class Pile:
             part.ending(port, reason, at_ms)
         end_power_w = port.measured_w(at_ms)
         session = port.close_session(at_ms=at_ms)
-        self._settle(session, port.number, reason=reason, ended_ms=at_ms, end_power_w=end_power_w)
+        self.settle(session, port.number, reason=reason, ended_ms=at_ms, end_power_w=end_power_w)
         self.save()
         cause = StateCause.FULL if reason is StopReason.FULL else StateCause.LIMIT
         if port.fault is not None:
@@ -259,6 +258,17 @@ class Pile:
         self.note(f"port {port.number} ended its session: {reason.name.lower()}")
         self.report(port, cause, at_ms)
         self.tell(port.number, Moment.ENDED, at_ms)
+
+    def settle(
+        self, session: LiveSession, port: int, *, reason: StopReason, ended_ms: int, end_power_w: float = 0.0
+    ) -> None:
+        """A session is over: its record is kept and told."""
+        record = reports.settlement(
+            session, port, reason=reason, ended_ms=ended_ms, end_power_w=end_power_w, clock=self.clock
+        )
+        self.memory.sessions.pop(port, None)
+        self.memory.remember_end(session.session_id)
+        self.records.keep(session.session_id, record, save=False)
 
     def report(self, port: Port, cause: StateCause, at_ms: int) -> None:
         """Say that a port has changed its state, if it has."""
@@ -337,10 +347,6 @@ class Pile:
         for hand in [hand for hand in self.hands if hand.at_ms <= at_ms]:
             self.hands.remove(hand)
             self._handle(hand, at_ms)
-        for port in self.ports.values():
-            event = port.next_event()
-            if event is not None and event.at_ms <= at_ms:
-                self._port_event(port, event, at_ms)
         for number, (due_ms, cause) in list(self._plug_reports.items()):
             if due_ms <= at_ms:
                 del self._plug_reports[number]
@@ -348,20 +354,6 @@ class Pile:
         for part in self.parts:
             if part.next_ms() <= at_ms:
                 part.happen(at_ms)
-
-    def _port_event(self, port: Port, event: PortEvent, at_ms: int) -> None:
-        if event.kind is PortEventKind.FIRST_LOAD:
-            port.begin_metering(at_ms=at_ms)
-            self.outbox.put(reports.started(self, port, at_ms=at_ms))
-            self.note(f"port {port.number} has a load")
-            self.report(port, StateCause.LOAD, at_ms)
-            self.tell(port.number, Moment.STARTED, at_ms)
-        elif event.kind is PortEventKind.FULL:
-            port.mark_full(at_ms=at_ms)
-            self.report(port, StateCause.FULL, at_ms)
-        else:
-            assert event.reason is not None, "an end has a reason"
-            self.end_session(port, event.reason, at_ms)
 
     def _handle(self, hand: Hand, at_ms: int) -> None:
         self.advance(at_ms - 1)
@@ -388,34 +380,3 @@ class Pile:
             self.records.boot_told()
         for part in self.parts:
             part.boot_acknowledged(self.now_ms)
-
-    def _pick_up_sessions(self) -> list[int]:
-        """Go on with what the power cut interrupted, if the rules let it and the plug is still in; else close it."""
-        closed: list[int] = []
-        for number, session in list(self.memory.sessions.items()):
-            if self._may_resume() and number in self.ports and self.ports[number].plugged:
-                self.ports[number].resume_session(session)
-            else:
-                self._settle(session, number, reason=StopReason.POWER_LOSS, ended_ms=_last_known_ms(session))
-                closed.append(number)
-        return closed
-
-    def _may_resume(self) -> bool:
-        rules, dark_ms = self.thresholds, self.now_ms - self.memory.alive_ms
-        return (
-            bool(rules.resume_after_power) and self.config.battery_clock and dark_ms <= rules.resume_s * 1000
-        )
-
-    def _settle(
-        self, session: LiveSession, port: int, *, reason: StopReason, ended_ms: int, end_power_w: float = 0.0
-    ) -> None:
-        record = reports.settlement(
-            session, port, reason=reason, ended_ms=ended_ms, end_power_w=end_power_w, clock=self.clock
-        )
-        self.memory.sessions.pop(port, None)
-        self.memory.remember_end(session.session_id)
-        self.records.keep(session.session_id, record, save=False)
-
-
-def _last_known_ms(session: LiveSession) -> int:
-    return session.meter.read_ms if session.meter is not None else session.accepted_ms

@@ -8,6 +8,7 @@ from device_sim.firmware_update import FirmwareUpdate
 from device_sim.host import Relaying
 from device_sim.local_starts import LocalStarts
 from device_sim.pile import PartMaker
+from device_sim.port_life import PortLife
 from device_sim.restarting import Restarting
 from device_sim.rotation import Rotation
 from device_sim.safety import Safety
@@ -17,6 +18,7 @@ from device_sim.settings import Settings
 from device_sim.telemetry import Telemetry, Timekeeping
 
 PARTS: Final[Sequence[PartMaker]] = (
+    PortLife,
     Safety,
     Sessions,
     LocalStarts,
