@@ -15,6 +15,7 @@ from charging.waits import Waits
 from operator_api import (
     access,
     alarm_endpoints,
+    card_endpoints,
     care_endpoints,
     command_endpoints,
     documents,
@@ -66,6 +67,7 @@ TAGS = [
         "description": "Alarms with their evidence, locks that only a person lifts, and who was told.",
     },
     {"name": "Sessions", "description": "Charges: one row from order to refund."},
+    {"name": "Cards", "description": "Cards that start sessions at piles, and what they took."},
     {"name": "Money", "description": "Parties, balances and the double-entry ledger."},
     {"name": "Rider", "description": "What the page behind the QR code uses."},
     {"name": "Rails", "description": "Where payment channels notify us."},
@@ -106,6 +108,7 @@ def create_app(
             session_endpoints,
             command_endpoints,
             care_endpoints,
+            card_endpoints,
             alarm_endpoints,
             notice_endpoints,
             money_endpoints,

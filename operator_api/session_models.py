@@ -11,7 +11,7 @@ from billing.rating import LineKind
 from billing.refunds import Refund, RefundCause, RefundState
 from billing.tariff_objects import FeeKind
 from charging.meter import CurvePoint
-from charging.session_states import SessionState
+from charging.session_states import SessionSource, SessionState
 from charging.sessions import ChargingSession, Transition
 
 
@@ -23,6 +23,12 @@ class SessionSummary(BaseModel):
     pile_id: str
     port_no: int
     state: SessionState
+    source: SessionSource = Field(
+        description="What started it: the platform, a code typed in at the pile, or a card"
+    )
+    card_id: UUID | None = Field(
+        description="The card, for a session by card: nothing is prepaid or charged then"
+    )
     prepaid_fen: int = Field(description="Prepaid, in fen (1/100 yuan)")
     energy_wh: float | None = Field(description="Energy so far or as settled, in Wh, to 0.1")
     duration_s: int | None = Field(description="Charging time as settled, in seconds")
@@ -155,6 +161,8 @@ def summary(session: ChargingSession) -> SessionSummary:
         pile_id=session.pile_id,
         port_no=session.port_no,
         state=session.state,
+        source=session.source,
+        card_id=session.card_id,
         prepaid_fen=session.prepaid_fen,
         energy_wh=None if energy_dwh is None else energy_dwh / 10,
         duration_s=session.duration_s,

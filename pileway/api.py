@@ -90,6 +90,7 @@ def _public_app(
             facts=facts,
             hub=hub,
             payment_origins=[required(settings.wechat_pay_url, "PILEWAY_WECHAT_PAY_URL")],
+            codes=composition.code_desk(settings),
         )
     )
     rider_app.prepare_app(app)

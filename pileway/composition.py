@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from psycopg_pool import ConnectionPool
 
 from billing.rail_calls import RailDesk
 from charging.configurations import Setting, SettingOffence, SettingsTable
 from charging.enrolment import SecretVault
-from charging.firmware_releases import Manifest
+from charging.firmware_releases import Manifest, SignatureCheck
 from charging.payment_hooks import session_hooks
 from charging.start_codes import CodeDesk
 from charging.waits import Waits
@@ -76,6 +77,11 @@ def firmware_desk(settings: Settings) -> FirmwareDesk:
         key = firmware_commands.public_key(settings.firmware_public_key_path)
     except ValueError as error:
         raise SettingsInvalid("PILEWAY_FIRMWARE_PUBLIC_KEY_PATH", str(error)) from None
+    return FirmwareDesk(image_url, is_made_by(key))
+
+
+def is_made_by(key: Ed25519PublicKey) -> SignatureCheck:
+    """The check of a maker's signature, as piles make it."""
 
     def is_genuine(manifest: Manifest, signature: bytes) -> bool:
         signed = firmware.Manifest(
@@ -83,7 +89,7 @@ def firmware_desk(settings: Settings) -> FirmwareDesk:
         )
         return firmware.is_genuine(key, signed, signature)
 
-    return FirmwareDesk(image_url, is_genuine)
+    return is_genuine
 
 
 def rail_desk(settings: Settings, opened: ConnectionPool[Connection]) -> RailDesk:

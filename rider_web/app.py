@@ -14,6 +14,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 
 from billing.rail_calls import RailDesk
+from charging.start_codes import CodeDesk
 from charging.waits import Waits
 from rider_web import (
     assets,
@@ -50,11 +51,13 @@ def create_router(
     facts: FactsReader,
     hub: LiveHub[SessionFacts],
     payment_origins: Sequence[str] = (),
+    codes: CodeDesk | None = None,
 ) -> APIRouter:
     """Every address of this package.
 
     `waits` as the desk's clock counts them; `rail_name` is the rail riders pay with; `public_url` is where their
-    phones reach us; `payment_origins` are origins besides https that the rail's pay addresses may have.
+    phones reach us; `payment_origins` are origins besides https that the rail's pay addresses may have; with `codes`
+    piles without a link are sold by code.
     """
     headers = SecurityHeaders(payment_origins)
     service = RiderService(
@@ -65,6 +68,7 @@ def create_router(
         facts=facts,
         hub=hub,
         route_class=guarded_route(headers),
+        codes=codes,
     )
     router = APIRouter()
     for part in (socket_pages, session_pages, live_stream):

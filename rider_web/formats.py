@@ -53,6 +53,17 @@ def duration(duration_s: int) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}"
 
 
+def minutes(duration_s: int) -> str:
+    """Seconds as m:ss."""
+    whole, seconds = divmod(max(duration_s, 0), 60)
+    return f"{whole}:{seconds:02d}"
+
+
+def local_clock(at: datetime) -> str:
+    """An instant of today as local time, such as 08:15."""
+    return at.astimezone(LOCAL_ZONE).strftime("%H:%M")
+
+
 def minute_of_day(minute: int) -> str:
     """Minutes after local midnight as HH:MM; the end of the day is 24:00."""
     return f"{minute // 60:02d}:{minute % 60:02d}"

@@ -6,6 +6,7 @@ from fastapi import Request
 from fastapi.routing import APIRoute
 
 from billing.rail_calls import RailDesk
+from charging.start_codes import CodeDesk
 from charging.waits import Waits
 from rider_web import sockets
 from rider_web.live_hub import LiveHub
@@ -17,7 +18,10 @@ UNKNOWN_PAYER_IP = "127.0.0.1"
 
 @dataclass(frozen=True)
 class RiderService:
-    """Database, rails and clock (the desk), waits as the clock counts them, and where riders reach us."""
+    """Database, rails and clock (the desk), waits as the clock counts them, and where riders reach us.
+
+    With `codes` piles without a link are sold by code.
+    """
 
     desk: RailDesk
     waits: Waits
@@ -26,6 +30,7 @@ class RiderService:
     facts: FactsReader
     hub: LiveHub[SessionFacts]
     route_class: type[APIRoute]
+    codes: CodeDesk | None = None
 
     def order(self, request: Request, *, pile_id: str, port_no: int, amount_fen: int) -> PlacedOrder:
         """Place an order for whoever sent the request; raises what `sockets.order` raises."""
@@ -38,4 +43,5 @@ class RiderService:
             rail_name=self.rail_name,
             payer_ip=request.client.host if request.client else UNKNOWN_PAYER_IP,
             public_url=self.public_url.rstrip("/"),
+            codes=self.codes,
         )

@@ -13,10 +13,11 @@ from billing import charges, payments, refunds, tariffs
 from billing.charges import SessionCharge
 from billing.refunds import Refund
 from billing.tariff_objects import FeeKind, TariffVersion
-from charging import notices, views
+from charging import notices, start_codes, views
 from charging.errors import SessionUnknown
 from charging.notices import Notice
 from charging.session_states import SessionState
+from charging.start_codes import CodeLife
 from charging.views import WatchedSession
 
 TARIFFS_KEPT = 500
@@ -34,6 +35,8 @@ class SessionFacts:
     pay_url: str | None
     notices: tuple[Notice, ...] = ()
     """What the rider was told beside it, newest first."""
+    code: CodeLife | None = None
+    """What to type in at the pile, for as long as the session waits for it."""
 
 
 class FactsReader:
@@ -84,7 +87,10 @@ class FactsReader:
             pay_url = payment.pay_url if payment is not None else None
         over = (SessionState.SETTLED, SessionState.CLOSED, SessionState.FAILED, SessionState.CANCELLED)
         given_back = refunds.of_session(conn, session.session_id) if session.state in over else []
-        return SessionFacts(watched, fees_fen, charge, tuple(given_back), pay_url, told)
+        code = None
+        if session.state is SessionState.AWAITING_CODE:
+            code = start_codes.of_session(conn, session.session_id)
+        return SessionFacts(watched, fees_fen, charge, tuple(given_back), pay_url, told, code)
 
     def _tariff(self, conn: Connection[TupleRow], tariff_version_id: int) -> TariffVersion:
         with self._lock:

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
-from charging import meter, sessions
-from rider_web import bill, pages, session_view
+from charging import meter, sessions, start_codes
+from rider_web import bill, code_card, pages, session_view
 from rider_web.problems import PILE_ID_PATTERN
 from rider_web.service import RiderService
 from rider_web.session_view import SessionView
@@ -60,7 +60,13 @@ def create_router(service: RiderService) -> APIRouter:
         language = pages.language_of(request)
         facts = service.facts.read_one(session_id)
         view = session_view.build(facts, language)
-        return pages.page("session.html", language, view=view, bill=bill.build(facts, language))
+        return pages.page(
+            "session.html",
+            language,
+            view=view,
+            bill=bill.build(facts, language),
+            code=code_card.build(view, now=service.desk.clock()),
+        )
 
     @router.post("/s/{session_id}/stop", include_in_schema=False)
     def stop_by_form(session_id: UUID) -> Response:
@@ -113,4 +119,5 @@ def create_router(service: RiderService) -> APIRouter:
 
 def _stop(service: RiderService, session_id: UUID) -> None:
     with service.desk.pool.connection() as conn:
+        start_codes.give_up(conn, session_id, now=service.desk.clock())
         sessions.stop(conn, session_id, cause=STOP_CAUSE, wait=service.waits.stop, now=service.desk.clock())

@@ -21,6 +21,8 @@ from rider_web.wording import PHASES, START_FAILURES, STOP_REASONS
 Phase = Literal[
     "waiting_payment",
     "starting",
+    "enter_code",
+    "code_lapsed",
     "plug_in",
     "charging",
     "topping_up",
@@ -41,6 +43,8 @@ FLOAT_PHASE = 2
 _BY_STATE: Mapping[SessionState, Phase] = {
     SessionState.CREATED: "waiting_payment",
     SessionState.PAID: "starting",
+    SessionState.AWAITING_CODE: "enter_code",
+    SessionState.CODE_LAPSED: "code_lapsed",
     SessionState.STARTING: "starting",
     SessionState.PENDING_PLUG: "plug_in",
     SessionState.CHARGING: "charging",
@@ -81,6 +85,15 @@ class NoticeView(BaseModel):
     created_at: datetime
 
 
+class StartCodeView(BaseModel):
+    """What to type in at the pile; shown only while it can start the charge."""
+
+    digits: str = Field(description="Ten digits")
+    groups: list[str] = Field(description="The digits in groups, as people read them")
+    limit_wh: float = Field(description="Most energy it starts, in Wh")
+    valid_until: datetime = Field(description="From then on the pile takes it no more")
+
+
 class SessionView(BaseModel):
     """One charge, as the rider may see it."""
 
@@ -108,6 +121,9 @@ class SessionView(BaseModel):
     refunded_fen: int = Field(description="Refunds that have arrived, in fen")
     pay_url: str | None = Field(description="Where to pay, while the payment is open")
     created_at: datetime
+    start_code: StartCodeView | None = Field(
+        description="At a pile without connection, once paid and until used, given up or too old"
+    )
     notices: list[NoticeView] = Field(description="What the rider was told beside it, newest first")
     shown: Shown
 
@@ -151,8 +167,21 @@ def build(facts: SessionFacts, language: Language) -> SessionView:
         refunded_fen=sum(each.amount_fen for each in facts.refunds if each.state is RefundState.SUCCEEDED),
         pay_url=facts.pay_url,
         created_at=session.created_at,
+        start_code=_start_code(facts),
         notices=[_notice(notice, language) for notice in facts.notices],
         shown=_shown(session, facts.fees_fen, power_dw=power_dw, energy_dwh=energy_dwh, elapsed_s=elapsed_s),
+    )
+
+
+def _start_code(facts: SessionFacts) -> StartCodeView | None:
+    if facts.code is None:
+        return None
+    digits = facts.code.digits
+    return StartCodeView(
+        digits=digits,
+        groups=[digits[:4], digits[4:7], digits[7:]],
+        limit_wh=facts.watched.session.limit_dwh / 10,
+        valid_until=facts.code.valid_until,
     )
 
 
@@ -202,8 +231,9 @@ def _shown(
 ) -> Shown:
     charged_fen = sum(fees_fen.values())
     electricity_fen = fees_fen.get(FeeKind.ELECTRICITY, 0)
-    spent_milli = min(1000, charged_fen * 1000 // session.prepaid_fen)
-    electricity_milli = min(1000, electricity_fen * 1000 // session.prepaid_fen)
+    whole_fen = max(1, session.prepaid_fen)
+    spent_milli = min(1000, charged_fen * 1000 // whole_fen)
+    electricity_milli = min(1000, electricity_fen * 1000 // whole_fen)
     return Shown(
         power=formats.watts(power_dw),
         energy=formats.kilowatt_hours(energy_dwh),

@@ -22,6 +22,8 @@ PileId = Annotated[
 ]
 PortNo = Annotated[int, Path(ge=0, le=99, description="Socket number, as printed on the socket")]
 
+CAN_START = frozenset({"free", "by_code"})
+"""Conditions in which a charge can be paid for: at once, or with a code to type in."""
 _SHOWN_ON_FORM = (
     AmountRefused,
     AmountBuysNothing,
@@ -71,7 +73,7 @@ class PortView(BaseModel):
     site_name: str
     address: str
     condition: str = Field(
-        description="free, busy, offline, fault, disabled, over_power, safety, starts_kept_failing or no_price"
+        description="free, busy, offline, fault, disabled, over_power, safety, starts_kept_failing, no_price or by_code"
     )
     can_start: bool
     headline: str = Field(description="The condition in words, in the language asked for")
@@ -134,7 +136,13 @@ def create_router(service: RiderService) -> APIRouter:
 
 def _look(service: RiderService, pile_id: str, port_no: int) -> Socket:
     with service.desk.pool.connection() as conn:
-        return sockets.look(conn, pile_id=pile_id, port_no=port_no, now=service.desk.clock())
+        return sockets.look(
+            conn,
+            pile_id=pile_id,
+            port_no=port_no,
+            codes_sold=service.codes is not None,
+            now=service.desk.clock(),
+        )
 
 
 def _page(
@@ -179,7 +187,7 @@ def _page(
 def _view(service: RiderService, language: Language, socket: Socket) -> PortView:
     condition = socket.condition
     sold = socket.tariff is not None
-    if condition == "free" and not sold:
+    if condition in CAN_START and not sold:
         condition = "no_price"
     prices: list[PriceNow] = []
     bands: list[PriceBand] = []
@@ -204,7 +212,7 @@ def _view(service: RiderService, language: Language, socket: Socket) -> PortView
         site_name=socket.site_name,
         address=socket.address,
         condition=condition,
-        can_start=condition == "free",
+        can_start=condition in CAN_START,
         headline=language.say(PORT_TITLES[condition]),
         advice=language.say(PORT_ADVICE[condition]),
         free_ports=list(socket.free_ports),

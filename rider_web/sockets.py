@@ -15,6 +15,7 @@ from billing.tariff_objects import TariffVersion
 from charging import piles, ports, sites, starts, views
 from charging.ports import PortState
 from charging.session_states import StartFailure
+from charging.start_codes import CodeDesk
 from charging.waits import Waits
 from rider_web.problems import AmountUnreadable
 
@@ -61,12 +62,15 @@ class PlacedOrder:
     pay_url: str
 
 
-def look(conn: Connection[TupleRow], *, pile_id: str, port_no: int, now: datetime) -> Socket:
+def look(
+    conn: Connection[TupleRow], *, pile_id: str, port_no: int, codes_sold: bool, now: datetime
+) -> Socket:
     """What a rider finds at a socket. Raises PileUnknown, PortUnknown."""
-    obstacle = starts.start_obstacle(conn, pile_id=pile_id, port_no=port_no)
+    way = starts.way_to_start(conn, pile_id=pile_id, port_no=port_no, codes_sold=codes_sold, now=now)
     pile = piles.get(conn, pile_id)
     site = sites.get(conn, pile.site_id)
-    condition = "free" if obstacle is None else _CONDITIONS[obstacle]
+    startable = "by_code" if way.by_code else "free"
+    condition = startable if way.obstacle is None else _CONDITIONS[way.obstacle]
     free = views.free_ports(conn, pile_id) if condition in _OTHERS_MAY_BE_FREE else []
     try:
         tariff = tariffs.current(conn, site_id=site.site_id, at=now)
@@ -118,6 +122,7 @@ def order(
     rail_name: str,
     payer_ip: str,
     public_url: str,
+    codes: CodeDesk | None = None,
 ) -> PlacedOrder:
     """Create a session and have the rail open its payment; the call to the rail is outside any transaction.
 
@@ -133,6 +138,7 @@ def order(
             rail=rail.name,
             waits=waits,
             now=desk.clock(),
+            codes=codes,
         )
     session_id = placed.session.session_id
     payment = rail_calls.place_payment(

@@ -8,6 +8,7 @@ PORT_TITLES = MappingProxyType(
     {
         "free": mark("Free, ready to charge"),
         "busy": mark("In use"),
+        "by_code": mark("Starts with a code"),
         "offline": mark("Offline"),
         "fault": mark("Out of order"),
         "disabled": mark("Out of service"),
@@ -22,6 +23,9 @@ PORT_TITLES = MappingProxyType(
 PORT_ADVICE = MappingProxyType(
     {
         "free": mark("Choose an amount, pay, then plug in."),
+        "by_code": mark(
+            "This pile has no connection right now. Pay here, and you get a code to type in at the pile."
+        ),
         "busy": mark("Somebody is charging here. Please take another socket of this pile."),
         "offline": mark(
             "This pile has no connection right now, so it cannot start. Please try another pile."
@@ -59,6 +63,7 @@ START_FAILURES = MappingProxyType(
         "not_cleared": mark("The socket is locked after a safety alarm until somebody has looked at it."),
         "refused_by_pile": mark("The pile refused to start."),
         "no_answer": mark("The pile did not answer in time."),
+        "code_unused": mark("The code was not used."),
         "no_load": mark("No charger was plugged in in time."),
         "not_plugged": mark("No charger was plugged in in time."),
         "plug_wait_over": mark("No charger was plugged in in time."),
@@ -147,6 +152,19 @@ PHASES = MappingProxyType(
         "plug_in": (
             mark("Please plug in"),
             mark("Socket %(port_no)s is on. Charging starts once it feels your charger."),
+        ),
+        "enter_code": (
+            mark("Type in your code"),
+            mark(
+                "Paid. Pile and platform have no connection right now, so the code starts socket %(port_no)s."
+            ),
+        ),
+        "code_lapsed": (
+            mark("The code has ended"),
+            mark(
+                "If it was not used, everything goes back: as soon as the pile is connected again, "
+                "at the latest within a day."
+            ),
         ),
         "charging": (mark("Charging"), mark("It stops by itself when the battery is full.")),
         "topping_up": (mark("Almost full"), mark("The battery is full and is being topped up gently.")),

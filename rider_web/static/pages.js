@@ -141,6 +141,20 @@
     });
   }
 
+  /* the start code's time; what it says at zero is the platform's word */
+  let countdown = 0;
+  function countDown() {
+    clearInterval(countdown);
+    const place = one("[data-left-s]");
+    if (!place) return;
+    const endMs = performance.now() + Number(place.dataset.leftS) * 1000;
+    countdown = setInterval(() => {
+      const left = Math.max(0, Math.round((endMs - performance.now()) / 1000));
+      place.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+      if (!left) clearInterval(countdown);
+    }, 1000);
+  }
+
   /* the curve: the library comes only when there is something to draw */
   let library = null;
   let curveTimer = 0;
@@ -223,6 +237,7 @@
     chart = null;
     if (!live()) return;
     stopForm();
+    countDown();
     watch();
     loadCurve();
   }

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import httpx
 import uvicorn
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from psycopg_pool import ConnectionPool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,13 +31,17 @@ from charging.piles import BootReport, shard_of
 from charging.ports import PortReport, PortState
 from charging.session_states import SessionState
 from charging.settlements import SettledSlot, Settlement
+from charging.start_codes import CodeDesk
 from charging.waits import Waits
 from database.pool import Connection
 from operator_api import app as operator_app
+from operator_api.firmware_endpoints import FirmwareDesk
 from payment_sim import app as payment_sim_app
 from payment_sim.app import SimConfig
 from payment_sim.keys import Keys
 from pileway import composition, street
+from pileway.composition import is_made_by
+from protocol import start_code
 from rider_web import app as rider_app
 from rider_web.live_hub import LiveHub
 from rider_web.session_facts import FactsReader, SessionFacts
@@ -49,6 +54,7 @@ TOKEN = "an operator token of some length"
 STOP_LIMIT_S = 20.0
 SAMPLE_S = 60
 WAITS = Waits()
+MAKER = Ed25519PrivateKey.from_private_bytes(b"m" * 32)
 VAULT = SecretVault(b"k" * 32)
 
 
@@ -294,8 +300,10 @@ class StreetStand:
 
 
 @contextmanager
-def standing(dsn: str, pool: ConnectionPool[Connection], keys: Keys, folder: Path) -> Generator[StreetStand]:
-    """Everything up, on free ports."""
+def standing(
+    dsn: str, pool: ConnectionPool[Connection], keys: Keys, folder: Path, *, codes: bool = False
+) -> Generator[StreetStand]:
+    """Everything up, on free ports; with `codes` piles without a link are sold by code."""
     clock = TestClock()
     with pool.connection() as conn:
         street.lay_out(conn, now=NOON - timedelta(days=1))
@@ -314,7 +322,7 @@ def standing(dsn: str, pool: ConnectionPool[Connection], keys: Keys, folder: Pat
     hub = rider_app.create_hub(dsn, facts)
     notified: list[int] = []
     outcomes = CommandWaits(dsn, pool)
-    public = _public_app(desk, facts, hub, outcomes, url=url, pay_url=pay_url, notified=notified)
+    public = _public_app(desk, facts, hub, outcomes, url=url, pay_url=pay_url, notified=notified, codes=codes)
     with own, rails, ExitStack() as stack:
         stack.callback(rail.close)
         stack.enter_context(serving(payment_sim_app.create_app(sim, clock.now), rails))
@@ -349,6 +357,7 @@ def _public_app(
     url: str,
     pay_url: str,
     notified: list[int],
+    codes: bool,
 ) -> FastAPI:
     public = operator_app.create_app(
         pool=desk.pool,
@@ -358,6 +367,9 @@ def _public_app(
         settings=composition.settings_table(),
         outcomes=outcomes,
         vault=VAULT,
+        firmware=FirmwareDesk(
+            lambda sha256: f"https://piles.example/{sha256.hex()}", is_made_by(MAKER.public_key())
+        ),
     )
     public.include_router(
         rider_app.create_router(
@@ -368,6 +380,7 @@ def _public_app(
             facts=facts,
             hub=hub,
             payment_origins=[pay_url],
+            codes=CodeDesk(VAULT, start_code.make, start_code.valid_until_s) if codes else None,
         )
     )
     rider_app.prepare_app(public)
