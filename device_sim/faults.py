@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from device_sim.configuration import PileConfig
 from device_sim.errors import FaultUnknown
-from device_sim.fleet import Fleet
+from device_sim.fleet import Fleet, FleetThread
 from device_sim.runner import SimulatedPile
 from protocol.messages import Settlement, SlotEnergy, TierEnergy
 from protocol.words import AlarmKind, SessionSource, StopReason
@@ -121,6 +121,12 @@ async def let_loose(orders: Sequence[Order], fleet: Fleet, say: Say) -> None:
     async with asyncio.TaskGroup() as tasks:
         for order in orders:
             tasks.create_task(_act(order, scene))
+
+
+def begin(fleet: FleetThread, text: str, say: Say = lambda _line: None) -> None:
+    """Let one fault loose on a fleet in its own thread, and go on; it ends with the fleet. Raises FaultUnknown."""
+    order = read_order(text)
+    fleet.ask(lambda street: street.beside(let_loose([order], street, say)))
 
 
 async def _act(order: Order, scene: Scene) -> None:

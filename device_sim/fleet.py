@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import structlog
 
@@ -44,8 +44,13 @@ class Fleet:
     async def run(self) -> None:
         """Run every pile until cancelled. A pile that is refused enrolment is left out and said so."""
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             for pile in self._piles.values():
                 tasks.create_task(self._run(pile))
+
+    def beside(self, activity: Coroutine[Any, Any, None]) -> None:
+        """Do something else as long as the fleet runs; a failure of it ends the fleet."""
+        self._tasks.create_task(activity)
 
     async def ready(self) -> None:
         """Wait until the platform has acknowledged every pile's boot; raises EnrolmentRefused for one left out."""
