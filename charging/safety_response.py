@@ -136,10 +136,11 @@ def tell(
     notices.tell_parties(
         conn, _telling(episode, NoticeKind.ALARM, severity, words, measured=measured), now=now
     )
-    about = affected or [
-        Affected(session_id, Outcome.GOES_ON)
-        for session_id, _ in _on_ports(conn, episode, whole_pile=episode.port_no is None)
-    ]
+    about = affected
+    # What merely needs service somewhere in the pile is nothing to a rider whose charge goes on.
+    if not affected and (episode.port_no is not None or severity is not Severity.INFO):
+        running = _on_ports(conn, episode, whole_pile=episode.port_no is None)
+        about = [Affected(session_id, Outcome.GOES_ON) for session_id, _ in running]
     for outcome in Outcome:
         riders = [one.session_id for one in about if one.outcome is outcome]
         said = _RIDER_WORDS[outcome](kind)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from charging import alarm_evidence, alarm_records, clearing, locks, safety_rules, sites
+from charging import alarm_evidence, alarm_records, alarms, clearing, locks, safety_rules, sites
 from charging.alarm_kinds import AlarmKind
 from charging.alarm_records import Alarm, PageKey
 from charging.safety_rules import SafetyRules
@@ -61,10 +61,12 @@ def _add_alarms(router: APIRouter, service: OperatorService) -> None:
                 kind=kind,
                 after=None if pair is None else PageKey(*pair),
             )
+            counted_only = alarms.overflowed(conn, pile_id) if pile_id is not None else 0
         page = found[:limit]
         more = len(found) > limit
         return AlarmPage(
             alarms=[alarm_models.alarm_view(alarm) for alarm in page],
+            counted_only=counted_only,
             next_cursor=cursors.write_pair(page[-1].received_at, page[-1].alarm_id) if more else None,
         )
 

@@ -87,6 +87,9 @@ class AlarmPage(BaseModel):
     """Alarms, newest first."""
 
     alarms: list[AlarmView]
+    counted_only: int = Field(
+        description="Of the pile asked for: alarms that flooded in, acted on and counted without a row; else 0"
+    )
     next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last")
 
 

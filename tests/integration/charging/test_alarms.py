@@ -198,6 +198,16 @@ def test_a_warning_that_lasts_two_minutes_is_told(stand: Stand) -> None:
     assert [notice.severity for notice in party_notices(stand)] == [Severity.INFO]
 
 
+def test_a_rider_is_not_bothered_with_what_needs_service_elsewhere_in_the_pile(stand: Stand) -> None:
+    charge = stand.charging(port_no=1)
+    tell(stand, report(stand, AlarmKind.CLOCK_FAULT, WARN, port_no=None))
+    tell(stand, report(stand, AlarmKind.METER_FAULT, WARN, port_no=2))
+    stand.now += timedelta(minutes=2)
+    stand.sweep()
+    assert len(party_notices(stand)) == 2
+    assert rider_notices(stand, charge.session_id) == []
+
+
 def test_a_warning_that_becomes_a_trip_is_told_again(stand: Stand) -> None:
     warned = report(stand, AlarmKind.LEAKAGE, WARN, value=20)
     tell(stand, warned)
