@@ -52,10 +52,17 @@ def chosen(cases: Iterable[Case[S]], patterns: Sequence[str]) -> list[Case[S]]:
 
 
 async def run(
-    cases: Sequence[Case[S]], stage: Stage[S], *, side: str, total_limit_s: float, progress: Progress
+    cases: Sequence[Case[S]],
+    stage: Stage[S],
+    *,
+    side: str,
+    total_limit_s: float,
+    progress: Progress,
+    slack_s: float = 0.0,
 ) -> Report:
     """Play every case, the longest first, and tell each result as it comes; the report is in the order given.
 
+    ``slack_s`` is added to the limit of every case, for subjects that are slow to get ready.
     What has not begun within ``total_limit_s`` (real seconds) is failed unplayed.
     """
     began_at, began_s = datetime.now(UTC), time.monotonic()
@@ -65,7 +72,7 @@ async def run(
     async def play(case: Case[S]) -> None:
         async with slots:
             left_s = began_s + total_limit_s - time.monotonic()
-            result = await _played(case, stage, left_s)
+            result = await _played(case, stage, left_s=left_s, slack_s=slack_s)
         results[case.case_id] = result
         progress(result)
 
@@ -81,17 +88,17 @@ async def run(
     )
 
 
-async def _played(case: Case[S], stage: Stage[S], left_s: float) -> Result:
+async def _played(case: Case[S], stage: Stage[S], *, left_s: float, slack_s: float) -> Result:
     missing = case.needs - stage.abilities
     if missing:
         return _result(case, Outcome.SKIPPED, f"needs {', '.join(sorted(missing))}", 0.0)
     if left_s <= 0:
         return _result(case, Outcome.FAILED, "not played: the time for the whole run is over", 0.0)
     began_s = time.monotonic()
-    limit_s = min(_limit_s(case, stage), left_s)
+    limit_s = min(_limit_s(case, stage) + slack_s, left_s)
     outcome, reason = Outcome.PASSED, ""
     try:
-        async with asyncio.timeout(limit_s + STOP_LIMIT_S), stage.subject(case) as subject:
+        async with asyncio.timeout(limit_s + slack_s + STOP_LIMIT_S), stage.subject(case) as subject:
             outcome, reason = await _judged(case, subject, limit_s)
     except NotPossible as why:
         outcome, reason = Outcome.SKIPPED, str(why)

@@ -35,9 +35,22 @@ def pile(
     as_json: JsonOption = False,
     html: HtmlOption = None,
     only_list: ListOption = False,
+    outside: Annotated[
+        str | None,
+        typer.Option(help="Id of a pile of yours that will connect.", show_default="simulated piles"),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address of this machine that your pile reaches.")] = "127.0.0.1",
+    wait: Annotated[float, typer.Option(help="Seconds to wait for your pile.", min=1, max=86_400)] = 600.0,
+    longest: Annotated[
+        float, typer.Option(help="Skip cases that take your pile longer, in seconds.", min=0, max=86_400)
+    ] = 900.0,
+    unattended: Annotated[
+        bool, typer.Option("--unattended", help="Nobody is there: skip what needs a hand.")
+    ] = False,
 ) -> None:
-    """Judge a pile: simulated ones, made for each case."""
+    """Judge a pile: simulated ones, made for each case, or one of yours that connects from outside."""
     from pileway import conformance_pile, logs
+    from protocol.topics import is_pile_id
 
     logs.set_up("conformance", level=logging.CRITICAL)
     chosen = conformance_pile.every_case(case or ())
@@ -46,7 +59,15 @@ def pile(
     if only_list:
         list_cases(chosen)
         return
-    report = conformance_pile.judge_simulator(chosen, progress=say_result)
+    if outside is None:
+        report = conformance_pile.judge_simulator(chosen, progress=say_result)
+    elif not is_pile_id(outside):
+        raise typer.BadParameter("not the name of a pile", param_hint="--outside")
+    else:
+        yours = conformance_pile.Outside(
+            pile_id=outside, host=host, wait_s=wait, longest_s=longest, attended=not unattended
+        )
+        report = conformance_pile.judge_outside(yours, chosen, progress=say_result, say=typer.echo)
     raise typer.Exit(tell(report, as_json=as_json, html=html))
 
 

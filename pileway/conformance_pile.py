@@ -5,14 +5,17 @@ import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from conformance import run
-from conformance.case import Case
+from conformance.case import Case, Failed
 from conformance.pile import cases
+from conformance.pile.attendant import ASK_LIMIT_S, Attendant
 from conformance.pile.authority import Files
-from conformance.pile.fresh_stage import FreshStage
+from conformance.pile.fresh_stage import FreshStage, claim_code
+from conformance.pile.outside_stage import RESTART_LIMIT_S, OutsideStage
 from conformance.pile.platform import Broker, Platform
 from conformance.pile.subject import Pile
 from conformance.report import Report
@@ -23,6 +26,9 @@ from pileway.simulated_bench import SimulatedWorkshop
 
 AT_ONCE: Final = 12
 TOTAL_LIMIT_S: Final = 140.0
+OUTSIDE_TOTAL_LIMIT_S: Final = 8 * 3600.0
+OUTSIDE_SLACK_S: Final = 2 * RESTART_LIMIT_S + ASK_LIMIT_S
+LOOPBACK: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -35,12 +41,15 @@ class Parts:
 
 
 @contextmanager
-def parts() -> Generator[Parts]:
+def parts(*, host: str = LOOPBACK) -> Generator[Parts]:
     """A broker of the kit's own in a temporary folder. Raises a PilewayError that says what is missing."""
     with tempfile.TemporaryDirectory(prefix="pileway-conformance-") as root:
         folder = home.prepare(Path(root))
         server = EmbeddedBroker(
-            folder=folder / "broker", secrets=folder / "secrets", log_path=folder / "log" / "mosquitto.log"
+            folder=folder / "broker",
+            secrets=folder / "secrets",
+            log_path=folder / "log" / "mosquitto.log",
+            bind_address=host,
         )
         address = server.start()
         try:
@@ -82,6 +91,61 @@ async def _judge(
     async with Platform(made.broker, made.files) as platform:
         stage = FreshStage(platform, workshop, at_once=at_once)
         return await run.run(chosen, stage, side="pile", total_limit_s=TOTAL_LIMIT_S, progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """A pile that somebody connects: its name, where it finds us, and how long it may take to come.
+
+    Cases that take longer than `longest_s` of real time are skipped; without `attended` those that need a hand, too.
+    """
+
+    pile_id: str
+    host: str
+    wait_s: float
+    longest_s: float
+    attended: bool
+
+
+def judge_outside(
+    outside: Outside, chosen: Sequence[Case[Pile]], *, progress: Progress, say: Callable[[str], None]
+) -> Report:
+    """Play cases against a pile connected from outside; a report without results when none comes."""
+    with parts(host=outside.host) as made:
+        return asyncio.run(_judge_outside(outside, made, chosen, progress, say))
+
+
+async def _judge_outside(
+    outside: Outside,
+    made: Parts,
+    chosen: Sequence[Case[Pile]],
+    progress: Progress,
+    say: Callable[[str], None],
+) -> Report:
+    host = outside.host
+    async with Platform(made.broker, made.files, host=host, told_host=host) as platform:
+        stage = OutsideStage(
+            platform,
+            pile_id=outside.pile_id,
+            claim_code=claim_code(),
+            wait_s=outside.wait_s,
+            longest_s=outside.longest_s,
+            attendant=Attendant(say) if outside.attended else None,
+            tell=say,
+        )
+        try:
+            async with stage:
+                return await run.run(
+                    chosen,
+                    stage,
+                    side="pile",
+                    total_limit_s=OUTSIDE_TOTAL_LIMIT_S,
+                    progress=progress,
+                    slack_s=OUTSIDE_SLACK_S,
+                )
+        except Failed as why:
+            say(f"No case could be played: {why}")
+            return Report(side="pile", began_at=datetime.now(UTC), seconds=0.0, results=())
 
 
 def every_case(patterns: Sequence[str]) -> list[Case[Pile]]:

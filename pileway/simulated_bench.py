@@ -1,6 +1,7 @@
 """The simulator on the conformance kit's bench: piles made to order, in a thread with an event loop of their own."""
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -8,11 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from conformance.pile.bench import Ability, Load, Order
 from device_sim.battery import SOFT_START_S, TABLE_DEPTH, Battery, Chemistry, Pack
 from device_sim.configuration import PileConfig
 from device_sim.fleet import Fleet
 from device_sim.runner import SimulatedPile
+from protocol import firmware
+from protocol.firmware import Manifest
 from protocol.words import AlarmKind
 
 STOP_LIMIT_S: Final = 15.0
@@ -23,11 +28,35 @@ _FALLS_WITHIN_MIN: Final = 0.05
 _T = TypeVar("_T")
 
 
+class SimulatedMaker:
+    """Makes images for simulated piles and signs them with a key of its own."""
+
+    def __init__(self) -> None:
+        self.model = "PW-SIM"
+        self._key = Ed25519PrivateKey.generate()
+
+    @property
+    def public_key(self) -> bytes:
+        """What is built into the piles."""
+        return self._key.public_key().public_bytes_raw()
+
+    def image(self, version: str, *, boots: bool = True) -> bytes:
+        """Firmware as the simulator understands it."""
+        return json.dumps(
+            {"model": self.model, "version": version, "boots": boots, "filling": "x" * 4_000}
+        ).encode()
+
+    def sign(self, manifest: Manifest) -> bytes:
+        """The maker's signature."""
+        return firmware.sign(self._key, manifest)
+
+
 class SimulatedWorkshop:
     """Makes simulated piles whose memory lies in `folder`. A context manager; its thread lives while entered."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._maker = SimulatedMaker()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="simulated-piles", daemon=True)
 
@@ -50,7 +79,7 @@ class SimulatedWorkshop:
     @asynccontextmanager
     async def bench(self, order: Order) -> AsyncGenerator["SimulatedBench"]:
         """A new simulated pile, not powered yet."""
-        bench = SimulatedBench(self._config(order), order, self._loop, self.prepare)
+        bench = SimulatedBench(self._config(order), order, self._loop, self._maker, self.prepare)
         try:
             yield bench
         finally:
@@ -68,6 +97,8 @@ class SimulatedWorkshop:
             claim_code=order.claim_code,
             enrolment_ca=order.ca_path,
             battery_clock=order.has_clock,
+            model=self._maker.model,
+            firmware_key=self._maker.public_key,
         )
 
 
@@ -79,11 +110,13 @@ class SimulatedBench:
         config: PileConfig,
         order: Order,
         loop: asyncio.AbstractEventLoop,
+        maker: SimulatedMaker,
         prepare: Callable[[SimulatedPile], None],
     ) -> None:
         self._config = config
         self._order = order
         self._loop = loop
+        self.maker = maker
         self._prepare = prepare
         self._fleet: Fleet | None = None
         self._running: asyncio.Task[None] | None = None

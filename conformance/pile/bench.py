@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from protocol.firmware import Manifest
 from protocol.words import AlarmKind
 
 
@@ -18,6 +19,8 @@ class Ability(StrEnum):
     """a new pile for each case, not enrolled yet"""
     HANDS = "hands"
     """plug a load in and pull it"""
+    QUICK = "quick-hands"
+    """do so within a second"""
     POWER = "power"
     """take the pile's mains away"""
     NO_CLOCK = "no-clock"
@@ -28,6 +31,8 @@ class Ability(StrEnum):
     """swipe a card"""
     KEYPAD = "keypad"
     """type a code in"""
+    FIRMWARE = "firmware"
+    """make and sign firmware as the pile's maker"""
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,30 @@ class Order:
     speed: float
 
 
+class Maker(Protocol):
+    """Who made the pile: makes firmware for it, and signs."""
+
+    @property
+    def model(self) -> str:
+        """The model its firmware is for."""
+        ...
+
+    def image(self, version: str, *, boots: bool = True) -> bytes:
+        """Firmware of this version; one that does not boot on request."""
+        ...
+
+    def sign(self, manifest: Manifest) -> bytes:
+        """The signature that the pile's built-in key accepts."""
+        ...
+
+
 class Bench(Protocol):
     """One pile on the table. Seconds are real ones. What a bench lacks the ability for raises NotPossible."""
+
+    @property
+    def maker(self) -> Maker:
+        """The pile's maker."""
+        ...
 
     async def power_on(self) -> None:
         """Let the pile start for the first time."""

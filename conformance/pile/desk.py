@@ -1,4 +1,4 @@
-"""The enrolment desk: an HTTPS server with one route, which can lose its answers and refuse on order."""
+"""The desk: an HTTPS server where piles enrol, which can lose its answers and refuse on order, and fetch firmware."""
 
 import asyncio
 import base64
@@ -16,6 +16,7 @@ from protocol import topics
 from protocol.envelope import SECRET_BYTES
 
 PATH: Final = "/device/v1/enroll"
+FIRMWARE_PATH: Final = "/firmware/"
 MAX_REQUEST_BYTES: Final = 16_384
 REQUEST_LIMIT_S: Final = 15.0
 MAX_APPLICATIONS: Final = 1_000
@@ -50,6 +51,8 @@ class Register:
     now_ms: Callable[[], int]
     secrets: dict[int, bytes] = field(default_factory=dict[int, bytes])
     spoiled: deque[int] = field(default_factory=deque[int])
+    images: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """Firmware the pile may fetch, by path."""
     applications: list[Application] = field(default_factory=list[Application])
     on_application: Callable[[], None] = lambda: None
 
@@ -80,6 +83,12 @@ class Desk:
         """Where piles post."""
         return f"https://{self._told_host}:{self._port}{PATH}"
 
+    def offer(self, pile: Register, image: bytes) -> str:
+        """Lay firmware out for a pile; gives its address."""
+        path = f"{FIRMWARE_PATH}{pile.pile_id}/{len(pile.images) + 1}"
+        pile.images[path] = image
+        return f"https://{self._told_host}:{self._port}{path}"
+
     def register(self, pile: Register) -> None:
         """Take this pile's claim from now on."""
         self._piles[pile.pile_id] = pile
@@ -101,7 +110,10 @@ class Desk:
             writer.close()
 
     def _answer(self, line: str, headers: dict[str, str], body: bytes) -> bytes | None:
-        if line.split(" ")[:2] != ["POST", PATH]:
+        method, path = (*line.split(" "), "", "")[:2]
+        if method == "GET" and path.startswith(FIRMWARE_PATH):
+            return self._image(path)
+        if (method, path) != ("POST", PATH):
             return _refusal(404, "request_invalid")
         try:
             fields: Any = json.loads(body)
@@ -118,6 +130,14 @@ class Desk:
         del pile.applications[:-MAX_APPLICATIONS]
         pile.on_application()
         return None if application.status == 0 else answer
+
+    def _image(self, path: str) -> bytes:
+        pile = self._piles.get(path.removeprefix(FIRMWARE_PATH).partition("/")[0])
+        image = pile.images.get(path) if pile is not None else None
+        if image is None:
+            return _refusal(404, "request_invalid")
+        head = ("HTTP/1.1 200 OK", "Content-Type: application/octet-stream", f"Content-Length: {len(image)}")
+        return "\r\n".join([*head, "Connection: close", "", ""]).encode() + image
 
     def _judged(
         self, pile: Register, fields: dict[str, Any], headers: dict[str, str], status: int

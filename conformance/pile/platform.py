@@ -101,13 +101,30 @@ class Platform:
         )
         async with tap:
             register = Register(pile_id, claim_code, tap.url, now_ms)
-            wire = self._wires[pile_id] = Wire(pile_id, tap, register, now_ms, self._publish)
+            wire = self._wires[pile_id] = Wire(
+                pile_id, tap, register, now_ms, self._publish, self._desk.offer
+            )
             self._desk.register(register)
             try:
                 yield wire
             finally:
                 self._desk.forget(pile_id)
                 del self._wires[pile_id]
+
+    def fresh_page(self, wire: Wire) -> Wire:
+        """The same pile on a wire with an empty record; the old one hears nothing more."""
+        page = Wire(
+            wire.pile_id,
+            wire.tap,
+            wire.register,
+            wire.now_ms,
+            wire.publish,
+            wire.offer,
+            counters=wire.counters,
+            sealing_epoch=wire.sealing_epoch,
+        )
+        self._wires[wire.pile_id] = page
+        return page
 
     def _connection(self) -> aiomqtt.Client:
         host, port = _address(self._broker.service_url)

@@ -25,6 +25,7 @@ from protocol.messages import (
 from protocol.words import CommandResult, StartResult, StateCause, StopReason, StopResult
 
 COMMAND_LIFE_S: Final = 30.0
+BOOT_LIMIT_S: Final = 20.0
 USUAL_LOAD: Final = Load(200.0)
 TARIFF_VERSION: Final = 7
 
@@ -50,11 +51,21 @@ class SubjectClock:
 class Pile:
     """One pile under test. Unless a method says otherwise, seconds are real ones."""
 
-    def __init__(self, wire: Wire, bench: Bench, clock: SubjectClock, *, port_count: int) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        bench: Bench,
+        clock: SubjectClock,
+        *,
+        port_count: int,
+        boot_limit_s: float = BOOT_LIMIT_S,
+    ) -> None:
         self.wire = wire
         self.bench = bench
         self.clock = clock
         self.port_count = port_count
+        self.boot_limit_s = boot_limit_s
+        self.starts: list[Start] = []
 
     @property
     def pile_id(self) -> str:
@@ -95,7 +106,7 @@ class Pile:
         """Let a fresh pile start; gives its first boot."""
         after = self.mark
         await self.bench.power_on()
-        return await self.hear(Boot, within_s=2 * ANSWER_LIMIT_S, after=after)
+        return await self.hear(Boot, within_s=self.boot_limit_s, after=after)
 
     async def in_service(self) -> None:
         """Power up, and wait for the report of every port that follows ``boot_ack``."""
@@ -115,7 +126,7 @@ class Pile:
         """Take the mains away and give them back; gives the first boot after that."""
         after = self.mark
         await self.bench.cut_power(for_s)
-        return await self.hear(Boot, within_s=for_s + 2 * ANSWER_LIMIT_S, after=after)
+        return await self.hear(Boot, within_s=for_s + self.boot_limit_s, after=after)
 
     def a_start(self, port: int = 1, **terms: Any) -> Start:
         """A start with generous limits; ``terms`` replace any of its fields."""
@@ -132,7 +143,9 @@ class Pile:
             "tariff_version": TARIFF_VERSION,
             "expires_at_ms": self.expiry_ms(),
         }
-        return Start(**(fields | terms))
+        start = Start(**(fields | terms))
+        self.starts.append(start)
+        return start
 
     async def answer_to(self, start: Start) -> StartAck:
         """The pile's answer to a start."""

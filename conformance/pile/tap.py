@@ -79,6 +79,11 @@ class Tap:
         """The broker's address as the pile is told it."""
         return f"mqtts://{self._told_host}:{self._port}"
 
+    @property
+    def connected(self) -> bool:
+        """Whether the pile has a connection that it listens on."""
+        return any(call.subscriptions and not call.over for call in self.calls)
+
     def cut(self, for_s: float) -> None:
         """Break every connection without a word, and let none through for so many real seconds."""
         self._hang_up()

@@ -25,6 +25,8 @@ FIRST_DOWN: Final = Counter(0, 1)
 M = TypeVar("M", bound=Message)
 
 Publish = Callable[[Frame], None]
+Offer = Callable[[Register, bytes], str]
+"""Lays firmware out for a pile and gives its address."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Wire:
     register: Register
     now_ms: Callable[[], int]
     publish: Publish
+    offer: Offer
     manners: Manners = field(default_factory=Manners)
     heard: list[Heard] = field(default_factory=list[Heard])
     counters: dict[int, Counter] = field(default_factory=dict[int, Counter])

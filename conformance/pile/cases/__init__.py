@@ -10,6 +10,7 @@ from conformance.pile.cases import (
     enrolment,
     envelope,
     extend,
+    firmware,
     keys,
     limits,
     local,
@@ -42,6 +43,7 @@ ALL: Final[tuple[Case[Pile], ...]] = (
     *safety.cases,
     *care.cases,
     *service.cases,
+    *firmware.cases,
     *local.cases,
     *keys.cases,
 )

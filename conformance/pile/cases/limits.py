@@ -106,7 +106,12 @@ async def unplugged(pile: Pile) -> None:
     await pile.hear(PortStateChanged, lambda state: state.port == 1 and state.state is PortState.IDLE)
 
 
-@cases.case("limit.plugged-again-in-time", clause=_LIMITS, kind=Kind.NORMAL, needs=_HANDS)
+@cases.case(
+    "limit.plugged-again-in-time",
+    clause=_LIMITS,
+    kind=Kind.NORMAL,
+    needs=(*_HANDS, Ability.QUICK),
+)
 async def plugged_again_in_time(pile: Pile) -> None:
     """A plug pulled and put in again within 10 s does not end the session."""
     await pile.in_service()

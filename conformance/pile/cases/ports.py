@@ -31,7 +31,12 @@ async def tells_a_plug(pile: Pile) -> None:
     check(not pulled.plugged, "the port still counts as plugged")
 
 
-@cases.case("port_state.waits-for-a-plug-to-be-still", clause=_STATES, kind=Kind.NORMAL, needs=_HANDS)
+@cases.case(
+    "port_state.waits-for-a-plug-to-be-still",
+    clause=_STATES,
+    kind=Kind.NORMAL,
+    needs=(*_HANDS, Ability.QUICK),
+)
 async def waits_for_a_plug_to_be_still(pile: Pile) -> None:
     """A plug that goes in and out within 2 s is not reported; one that stays is, after 2 s."""
     await pile.in_service()
