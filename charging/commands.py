@@ -7,7 +7,7 @@ with the command and changes nothing.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,6 +17,9 @@ from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
 from charging.errors import PileUnknown
+
+NEWS_MAX_BYTES = 7_500
+"""A NOTIFY carries less than 8000 bytes."""
 
 
 class CommandKind(StrEnum):
@@ -78,19 +81,31 @@ def enqueue(
     expires_at: datetime,
     now: datetime,
 ) -> UUID:
-    """Create a command; the gateway that serves the pile, or its host, hears of it at commit. Raises PileUnknown."""
+    """Create a command; the gateway that serves the pile, or its host, hears of it at commit. Raises PileUnknown.
+
+    What it hears is the command itself, if the pile can be reached and it fits, else the shard to look at.
+    """
     command_id = uuid4()
     row = conn.execute(
         """
-        WITH created AS (
+        WITH addressed AS (
+            SELECT pile.pile_id, coalesce(host.shard, pile.shard) AS shard,
+                   pile.online AND pile.state = 'active' AS reachable
+              FROM pile LEFT JOIN pile AS host ON host.pile_id = pile.parent_pile_id
+             WHERE pile.pile_id = %(pile_id)s),
+        created AS (
             INSERT INTO command (command_id, pile_id, shard, session_id, kind, body, state, created_at, expires_at,
                                  retry_at)
-            SELECT %(command_id)s, pile.pile_id, coalesce(host.shard, pile.shard), %(session_id)s, %(kind)s, %(body)s,
-                   'pending', %(now)s, %(expires_at)s, %(now)s
-              FROM pile LEFT JOIN pile AS host ON host.pile_id = pile.parent_pile_id
-             WHERE pile.pile_id = %(pile_id)s
-            RETURNING shard)
-        SELECT pg_notify('command_outbox', shard::text) FROM created
+            SELECT %(command_id)s, pile_id, shard, %(session_id)s, %(kind)s, %(body)s, 'pending', %(now)s,
+                   %(expires_at)s, %(now)s
+              FROM addressed
+            RETURNING shard, json_build_object('shard', shard, 'command_id', command_id, 'pile_id', pile_id,
+                                               'session_id', session_id, 'kind', kind, 'body', body,
+                                               'created_at', created_at, 'expires_at', expires_at)::text AS news)
+        SELECT pg_notify('command_outbox',
+                         CASE WHEN reachable AND octet_length(news) <= %(most_bytes)s THEN news
+                              ELSE created.shard::text END)
+          FROM created, addressed
         """,
         {
             "command_id": command_id,
@@ -100,6 +115,7 @@ def enqueue(
             "body": Jsonb(dict(body)),
             "now": now,
             "expires_at": expires_at,
+            "most_bytes": NEWS_MAX_BYTES,
         },
     ).fetchone()
     if row is None:
@@ -119,33 +135,6 @@ def asked(conn: Connection[TupleRow], session_id: UUID, kind: CommandKind) -> bo
         ).fetchone()
         is not None
     )
-
-
-def claim_due(
-    conn: Connection[TupleRow], *, shards: Sequence[int], limit: int, resend: timedelta, now: datetime
-) -> list[Command]:
-    """Take the commands to send now, oldest first: those of online piles that are new or unanswered for `resend`.
-
-    Each is marked sent and comes due again after `resend`. Rows another gateway holds are passed over.
-    """
-    with conn.cursor(row_factory=class_row(Command)) as cursor:
-        due = cursor.execute(
-            """
-            WITH due AS (
-                SELECT command_id FROM command JOIN pile USING (pile_id)
-                 WHERE command.state IN ('pending', 'sent') AND command.shard = ANY(%(shards)s)
-                   AND command.retry_at <= %(now)s AND command.expires_at > %(now)s
-                   AND pile.online AND pile.state = 'active'
-                 ORDER BY command.retry_at LIMIT %(limit)s
-                   FOR UPDATE OF command SKIP LOCKED)
-            UPDATE command SET state = 'sent', send_count = send_count + 1, retry_at = %(now)s + %(resend)s
-              FROM due WHERE command.command_id = due.command_id
-            RETURNING command.command_id, pile_id, session_id, kind, body, command.state, created_at, expires_at,
-                      send_count
-            """,
-            {"shards": list(shards), "now": now, "limit": limit, "resend": resend},
-        ).fetchall()
-    return sorted(due, key=lambda command: command.created_at)
 
 
 def answered(

@@ -274,14 +274,15 @@ def unanswered(
 ) -> None:
     """The start's deadline has passed without an answer: everything goes back.
 
-    If the command went out, the pile may have started all the same, so it is told to stop for as long as `wait`.
+    The pile may have started all the same, so it is told to stop for as long as `wait`: the gateway marks a command as
+    sent after it has sent it. Only a start known to be sent counts against the socket.
     """
     session = sessions.lock(conn, session_id)
     if session is None or session.state not in (SessionState.PAID, SessionState.STARTING):
         return
     _fail(conn, session, StartFailure.NO_ANSWER, now=now)
+    _stop_all_the_same(conn, session, reason="start_unanswered", wait=wait, now=now)
     if was_sent:
-        _stop_all_the_same(conn, session, reason="start_unanswered", wait=wait, now=now)
         start_failures.unanswered(conn, session, now=now)
 
 

@@ -1,32 +1,31 @@
 """What goes down to piles: answers after a commit, and commands from their durable rows.
 
-A commit that enqueues a command wakes the outbox by NOTIFY; once a second it looks by itself. A command is sent
-again with its own id until the pile answers or its deadline passes, which charging decides; the deadline travels
-as MQTT message expiry and inside the message. After a boot nothing goes down before the answer to that boot.
+A commit that enqueues a command tells the outbox by NOTIFY, command and all; once a second it looks by itself. A
+command is sent again with its own id until the pile answers or its deadline passes, which charging decides; the
+deadline travels as MQTT message expiry and inside the message. After a boot nothing goes down before the answer to it.
 """
 
 import math
-import select
-import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Event, Lock
+from time import monotonic
 from typing import Protocol
 from uuid import UUID
 
-import psycopg
 import structlog
 from psycopg import InterfaceError, OperationalError
 from psycopg_pool import ConnectionPool
 
-from charging import commands
+from charging import command_outbox
+from charging.command_outbox import News
 from charging.commands import Command
 from charging.errors import ChargingError
 from database.pool import Connection
 from gateway import telling
+from gateway.command_bell import CommandBell
 from gateway.downlink import Downlink
 from gateway.hearing import Reply
 from gateway.kept_connection import KeptConnection
@@ -87,11 +86,13 @@ class Outbox:
         self._speed = speed
         self._resend = resend
         self._stop = stop
-        self._bell = _Bell(listen_dsn)
+        self._bell = CommandBell(listen_dsn)
         self._replies: deque[Reply] = deque(maxlen=MAX_REPLIES)
         self._lock = Lock()
         self._silent: dict[str, dict[UUID, Command]] = {}
         self._rekeyed: set[str] = set()
+        self._look_s = 0.0
+        self._claimed: frozenset[UUID] = frozenset()
 
     def hold(self, pile_ids: Iterable[str]) -> None:
         """Keep these piles' commands back until the answer to their boot is out."""
@@ -117,10 +118,12 @@ class Outbox:
             while not stopping:
                 stopping = self._stop.is_set()
                 try:
-                    self.health.listening = self._bell.wait(0 if stopping else POLL_S)
+                    self.health.listening = self._bell.wait(self._pause_s(stopping))
                     self._forget_keys()
                     self._send_replies()
-                    self._send_commands()
+                    self._send_news(self._bell.take_news())
+                    if stopping or monotonic() >= self._look_s:
+                        self._send_due()
                 except (OperationalError, InterfaceError) as error:
                     log.warning("outbox_waits_for_database", error=type(error).__name__)
                     self._stop.wait(DATABASE_WAIT_S)
@@ -132,7 +135,11 @@ class Outbox:
 
     def ring(self) -> None:
         """Look now: the lanes changed, or the process is to stop."""
+        self._look_s = 0.0
         self._bell.ring()
+
+    def _pause_s(self, stopping: bool) -> float:
+        return 0.0 if stopping else max(0.0, min(POLL_S, self._look_s - monotonic()))
 
     def _forget_keys(self) -> None:
         with self._lock:
@@ -174,18 +181,46 @@ class Outbox:
             kept_back = self._silent.pop(pile_id, {})
         for command in kept_back.values():
             self._send_command(command)
+        # What was asked for while the pile counted as offline was not told of.
+        self._look_s = 0.0
 
-    def _send_commands(self) -> None:
+    def _send_news(self, news: Sequence[News]) -> None:
+        """Send what was told of, then mark it as sent: a death between the two costs one sending too many."""
+        serving = frozenset(self._shards.serving()) if news else frozenset[int]()
+        fresh: list[Command] = []
+        for shard, command in news:
+            if shard not in serving:
+                continue
+            if command is None:
+                self._look_s = 0.0
+            elif command.command_id not in self._claimed:
+                fresh.append(command)
+        for command in fresh:
+            if not self._keep_back(command):
+                self._send_command(command)
+        if fresh:
+            with self._conn.use() as conn:
+                command_outbox.mark_sent(
+                    conn, [command.command_id for command in fresh], resend=self._resend, now=self._clock()
+                )
+
+    def _send_due(self) -> None:
+        """Look for what is due, the news of which was lost or which nobody answered."""
+        self._look_s = monotonic() + POLL_S
+        claimed: set[UUID] = set()
         while shards := self._shards.serving():
             with self._conn.use() as conn:
-                due = commands.claim_due(
+                due = command_outbox.claim_due(
                     conn, shards=shards, limit=CLAIM_LIMIT, resend=self._resend, now=self._clock()
                 )
+            claimed.update(command.command_id for command in due)
             for command in due:
                 if not self._keep_back(command):
                     self._send_command(command)
             if len(due) < CLAIM_LIMIT:
-                return
+                break
+        # Their news may still be on its way to us.
+        self._claimed = frozenset(claimed)
 
     def _keep_back(self, command: Command) -> bool:
         with self._lock:
@@ -219,60 +254,6 @@ class Outbox:
             )
             return
         self.health.commands_sent += sent
-
-
-class _Bell:
-    """Wakes the outbox: a NOTIFY from the database, or a ring from another thread."""
-
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self._inside, self._outside = socket.socketpair()
-        self._inside.setblocking(False)
-        self._outside.setblocking(False)
-        self._conn: Connection | None = None
-
-    def ring(self) -> None:
-        # Full of rings it wakes the outbox anyway, and a closed one has nobody to wake.
-        with suppress(OSError):
-            self._outside.send(b"!")
-
-    def wait(self, timeout_s: float) -> bool:
-        """Until there may be something to send; whether the database's bell can be heard."""
-        conn = self._listening()
-        ears = select.poll()
-        ears.register(self._inside, select.POLLIN)
-        if conn is not None:
-            ears.register(conn, select.POLLIN)
-        rung = {fd for fd, _ in ears.poll(timeout_s * 1000)}
-        if self._inside.fileno() in rung:
-            self._inside.recv(4096)
-        if conn is not None and conn.fileno() in rung:
-            self._drain(conn)
-        return self._conn is not None
-
-    def close(self) -> None:
-        if self._conn is not None:
-            self._conn.close()
-        self._inside.close()
-        self._outside.close()
-
-    def _listening(self) -> Connection | None:
-        if self._conn is None:
-            try:
-                self._conn = psycopg.connect(self._dsn, autocommit=True, connect_timeout=2)
-                self._conn.execute("LISTEN command_outbox")
-            except OperationalError as error:
-                log.warning("outbox_not_listening", error=type(error).__name__)
-                self._conn = None
-        return self._conn
-
-    def _drain(self, conn: Connection) -> None:
-        try:
-            for _ in conn.notifies(timeout=0):
-                continue
-        except OperationalError:
-            conn.close()
-            self._conn = None
 
 
 def _reporter(command_id: UUID, pile_id: str) -> Callable[[bool], None]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from billing import payments
 from billing.payments import PaidOutcome
-from charging import commands, piles, sessions, settlements, starts, timers
+from charging import command_outbox, piles, sessions, settlements, starts, timers
 from charging.commands import Command
 from charging.payment_hooks import session_hooks
 from charging.piles import BootReport, shard_of
@@ -61,7 +61,7 @@ class Stand:
         return sessions.get(self.conn, session.session_id)
 
     def due(self) -> list[Command]:
-        return commands.claim_due(
+        return command_outbox.claim_due(
             self.conn, shards=[shard_of(PILE)], limit=10, resend=WAITS.resend, now=self.now
         )
 

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from billing import rail_calls, refunds
 from billing.payment_rails.wechat_pay import WechatMerchant, WechatPay
 from billing.rail_calls import RailDesk
-from charging import commands, enrolment, meter, piles, ports, sessions, settlements, starts
+from charging import command_outbox, enrolment, meter, piles, ports, sessions, settlements, starts
 from charging.command_waits import CommandWaits
 from charging.commands import Command, CommandKind
 from charging.enrolment import SecretVault
@@ -154,7 +154,7 @@ class StreetStand:
     def command(self, session_id: UUID, kind: CommandKind) -> Command:
         """What the pile is told, as the gateway would take it."""
         with self.pool.connection() as conn:
-            due = commands.claim_due(
+            due = command_outbox.claim_due(
                 conn, shards=[shard_of(PILE)], limit=50, resend=timedelta(0), now=self.clock.now()
             )
         [command] = [each for each in due if each.session_id == session_id and each.kind is kind]
