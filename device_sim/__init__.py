@@ -6,6 +6,7 @@ from real ones: they keep their state on disk, buffer while offline and repeat s
 ``battery``        packs and their charging curves      ``pile``, ``port``   the machine and its sockets
 ``session_meter``  energy by half hour and power        ``nvm``              what survives a power cut
 ``enrolment``      claim code to certificate            ``link``             MQTT over mutual TLS
+``rooms``          the parts a pile is made of          ``records``          what is told until acknowledged
 ``bystanders``     riders at the sockets                ``fleet``            many piles in one process
 """
 

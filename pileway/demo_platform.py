@@ -131,6 +131,7 @@ def _lay_out(
         enrolment_url=f"https://{settings.reachable_host}:{settings.enrolment_port}/device/v1/enroll",
         enrolment_ca=settings.home / "secrets" / "service-ca.crt",
         memory=memory,
+        firmware_key=settings.firmware_public_key_path,
         deepest_discharge=deepest_discharge,
         leave_early_share=leave_early_share,
         piles=tuple(

@@ -15,6 +15,7 @@ from device_sim.faults import FAULTS, Order
 from device_sim.fleet import Fleet
 from device_sim.part import Moment
 from device_sim.pile import Pile
+from pileway import firmware_commands
 from pileway.errors import PilewayError
 from pileway.process import tell_ready
 from pileway.settings import Settings
@@ -41,13 +42,17 @@ class FleetPile(BaseModel):
 
 
 class FleetFile(BaseModel):
-    """What the simulator runs: where piles enrol, whose certificate to trust, where their memories are kept."""
+    """What the simulator runs: where piles enrol, whose certificate to trust, where their memories are kept.
+
+    ``firmware_key`` is the file of the maker's public key, which real piles have built in.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     enrolment_url: str
     enrolment_ca: Path | None
     memory: Path
+    firmware_key: Path | None = None
     deepest_discharge: float = 0.9
     leave_early_share: float = 0.08
     piles: tuple[FleetPile, ...]
@@ -58,6 +63,9 @@ class FleetFile(BaseModel):
             depth=(min(0.3, self.deepest_discharge), self.deepest_discharge),
             leave_early_share=self.leave_early_share,
         )
+        firmware_key = None
+        if self.firmware_key is not None:
+            firmware_key = firmware_commands.public_key(self.firmware_key).public_bytes_raw()
         return [
             PileConfig(
                 pile_id=pile.pile_id,
@@ -68,6 +76,7 @@ class FleetFile(BaseModel):
                 claim_code=pile.claim_code,
                 model=pile.model,
                 bystanders=bystanders,
+                firmware_key=firmware_key,
                 seed=pile.seed,
             )
             for pile in self.piles
