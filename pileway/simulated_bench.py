@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from conformance.pile.bench import Ability, Load, Order
@@ -26,6 +27,8 @@ _FOR_EVER_H: Final = 10_000.0
 _FALLS_WITHIN_MIN: Final = 0.05
 
 _T = TypeVar("_T")
+
+log = structlog.get_logger()
 
 
 class SimulatedMaker:
@@ -58,6 +61,8 @@ class SimulatedWorkshop:
         self._folder = folder
         self._maker = SimulatedMaker()
         self._loop = asyncio.new_event_loop()
+        # Networks are cut in the middle of everything here; what the MQTT client makes of it is no news.
+        self._loop.set_exception_handler(_note)
         self._thread = threading.Thread(target=self._loop.run_forever, name="simulated-piles", daemon=True)
 
     def __enter__(self) -> Self:
@@ -181,6 +186,10 @@ class SimulatedBench:
             return await action()
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(act(), self._loop))
+
+
+def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    log.debug("simulated_piles_complain", message=context.get("message"))
 
 
 def _battery(load: Load) -> Battery:
