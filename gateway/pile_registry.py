@@ -1,12 +1,13 @@
 """What the gateway remembers of each pile between batches: its standing, and the keys to open its frames.
 
-A standing is asked for again after STANDING_MAX_AGE_S, for all piles of a batch at once: a revoked pile is cut
-off within that time, and no frame costs a query of its own.
+A standing is asked for again after STANDING_MAX_AGE_S, for all piles of a batch and others that speak these days at
+once: a revoked pile is cut off within that time, and no frame costs a query of its own.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from time import monotonic
 
 import structlog
@@ -20,6 +21,9 @@ from protocol.envelope import Opener
 from protocol.topics import Direction
 
 STANDING_MAX_AGE_S = 2.0
+MAX_ASKED_AHEAD = 500
+LATELY_S = 30.0
+"""Piles heard within this time are asked for together with those that are due."""
 KEYS_MIN_AGE_S = 2.0
 """A pile that names an unknown epoch has its keys read again, but not more often than this on average."""
 READS_AT_ONCE = 3
@@ -38,6 +42,7 @@ class KnownPile:
 
     standing: Standing | None
     checked_s: float
+    heard_s: float
     opener: Opener | None = None
     epochs: tuple[int, ...] = ()
     offered: frozenset[int] = frozenset()
@@ -57,16 +62,19 @@ class PileRegistry:
         """Ask for the standing of those piles that are new or were not asked for lately."""
         now_s = self._seconds()
         oldest_s = now_s - STANDING_MAX_AGE_S
-        due = sorted(
-            pile_id
-            for pile_id in set(pile_ids)
-            if (known := self._piles.get(pile_id)) is None or known.checked_s <= oldest_s
-        )
+        due: list[str] = []
+        for pile_id in set(pile_ids):
+            known = self._piles.get(pile_id)
+            if known is not None:
+                known.heard_s = now_s
+            if known is None or known.checked_s <= oldest_s:
+                due.append(pile_id)
         if not due:
             return
+        due = sorted({*due, *self._due_soon(now_s)})
         found = {standing.pile_id: standing for standing in standings.of(conn, due)}
         for pile_id in due:
-            known = self._piles.setdefault(pile_id, KnownPile(None, now_s))
+            known = self._piles.setdefault(pile_id, KnownPile(None, now_s, now_s))
             known.standing = found.get(pile_id)
             known.checked_s = now_s
             if known.standing is not None and known.standing.epochs != known.epochs:
@@ -75,6 +83,15 @@ class PileRegistry:
             self._piles.move_to_end(pile_id)
         while len(self._piles) > MAX_PILES:
             self._piles.popitem(last=False)
+
+    def _due_soon(self, now_s: float) -> Iterator[str]:
+        """Others that speak these days and will be due soon: asking for many costs what asking for one does."""
+        soon = (
+            pile_id
+            for pile_id, known in reversed(self._piles.items())
+            if known.checked_s <= now_s - STANDING_MAX_AGE_S / 2 and known.heard_s >= now_s - LATELY_S
+        )
+        return islice(soon, MAX_ASKED_AHEAD)
 
     def find(self, pile_id: str) -> KnownPile | None:
         """A pile as last asked for; None when it was forgotten or never asked for."""

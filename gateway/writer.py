@@ -24,7 +24,7 @@ from psycopg.errors import (
 )
 from psycopg_pool import ConnectionPool
 
-from charging import command_answers, key_rotation, meter, piles, rejections, sessions
+from charging import command_answers, key_rotation, meter, rejections, sessions
 from charging.rejections import Rejection
 from database.pool import Connection
 from gateway import hearing
@@ -33,6 +33,7 @@ from gateway.hearing import Heard, Reply
 from gateway.inbound import HANDLERS, Inbound, Reading, Refused, Repeated
 from gateway.kept_connection import KeptConnection
 from gateway.link import Frame, Link
+from gateway.presence import Presence
 from gateway.sample_batch import SampleBatch
 from protocol import messages
 
@@ -108,6 +109,7 @@ class Writer:
         self._inbound = inbound
         self._replies = replies
         self._stop = stop
+        self._presence = Presence()
 
     def run(self) -> None:
         """Store batches until `stop` is set and the batch is closed and empty."""
@@ -125,7 +127,11 @@ class Writer:
                 except Exception:
                     # Left unacknowledged, the broker gives these frames to the next connection.
                     log.exception("batch_left_unacknowledged", frames=len(frames))
-            elif self._stop.is_set():
+                continue
+            if self._presence.is_due():
+                with suppress(_Stopped, _Faulty):
+                    self._store([])
+            if self._stop.is_set():
                 return
 
     def _write(self, frames: Sequence[Frame]) -> None:
@@ -184,7 +190,9 @@ class Writer:
                 meter.write_batch(conn, [hearing.meter_frame(heard) for heard in order.meter_frames])
             stored.handle(conn, order.money)
             command_answers.take(conn, [hearing.answer(heard) for heard in order.answers])
-            _note_presence(conn, [*order.reports, *order.meter_frames, *order.money, *order.answers])
+            self._presence.note(stored.heard, but=order.wills)
+            if len(order.answers) < len(stored.heard) or self._presence.is_due():
+                self._presence.write(conn)
             stored.handle(conn, order.wills)
             rejections.keep(conn, stored.rejected)
             self._replies.hold(reply.pile_id for reply in stored.replies if reply.opens_boot)
@@ -202,6 +210,7 @@ class Writer:
     def _finish(self, stored: "_Stored") -> None:
         """What may only happen once all of it is committed."""
         self._inbound.committed(stored.heard)
+        self._presence.committed()
         by_link: dict[Link, list[Frame]] = {}
         for frame in stored.acknowledged:
             by_link.setdefault(frame.link, []).append(frame)
@@ -210,7 +219,7 @@ class Writer:
         if stored.rekeyed:
             self._replies.rekeyed(stored.rekeyed)
         self._replies.post(stored.replies)
-        self.health.batches += 1
+        self.health.batches += bool(stored.acknowledged)
         self.health.frames += len(stored.acknowledged)
         self.health.repeated += stored.repeated
         self.health.refused.update(rejection.reason for rejection in stored.rejected)
@@ -317,12 +326,3 @@ def _in_order_of_locks(heard: Sequence[Heard]) -> _Order:
         else:
             order.reports.append(one)
     return order
-
-
-def _note_presence(conn: Connection, heard: Sequence[Heard]) -> None:
-    newest: dict[str, tuple[int, int]] = {}
-    for one in heard:
-        if newest.get(one.pile_id, (-1, -1)) < one.counter:
-            newest[one.pile_id] = (one.counter.boot, one.counter.seq)
-    if newest:
-        piles.seen(conn, newest, now=max(one.frame.received_at for one in heard))

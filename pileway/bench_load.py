@@ -140,8 +140,7 @@ class _Answers:
         self._thread = threading.Thread(target=self._listen, name="answers")
 
     def __enter__(self) -> "_Answers":
-        _announce_answers(self._conn)
-        self._conn.execute("LISTEN bench_answered")
+        self._conn.execute("LISTEN command_outcome")
         self._thread.start()
         return self
 
@@ -160,25 +159,6 @@ class _Answers:
         while not self._stop.is_set():
             for note in self._conn.notifies(timeout=TICK_S):
                 self.at_ns[UUID(note.payload)] = time.monotonic_ns()
-
-
-def _announce_answers(conn: Connection) -> None:
-    """Have the benchmark's own database tell of every answer at its commit."""
-    conn.execute(
-        """
-        CREATE OR REPLACE FUNCTION bench_announce() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            PERFORM pg_notify('bench_answered', NEW.command_id::text);
-            RETURN NULL;
-        END $$
-        """
-    )
-    conn.execute(
-        """
-        CREATE OR REPLACE TRIGGER bench_announce AFTER UPDATE ON command FOR EACH ROW
-        WHEN (OLD.answered_at IS NULL AND NEW.answered_at IS NOT NULL) EXECUTE FUNCTION bench_announce()
-        """
-    )
 
 
 def _ask(stage: Stage, *, rate: int, seconds: float, answers: _Answers, tick: Tick) -> list[_Asked]:

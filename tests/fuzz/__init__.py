@@ -1,0 +1,1 @@
+"""Fuzzing the protocol: properties for hypothesis and atheris alike."""
