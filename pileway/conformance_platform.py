@@ -33,10 +33,10 @@ from charging import (
 from charging.session_states import SessionState
 from conformance import run
 from conformance.case import Case
-from conformance.platform import catalogue
+from conformance.platform import catalogue, judging
 from conformance.platform.bench import Capability, Claim, PlatformBench, SessionFacts
 from conformance.platform.outside import OPERATOR_HOOKS, Hooks, OutsidePlatform, read_claims
-from conformance.platform.scene import PlatformStage, Scene
+from conformance.platform.scene import Scene
 from conformance.report import Report
 from conformance.run import Progress
 from pileway import composition, demo_platform, home, settings, street
@@ -237,15 +237,7 @@ def every_case(patterns: Sequence[str]) -> list[Case[Scene]]:
 
 def judge(bench: PlatformBench, chosen: Sequence[Case[Scene]], *, progress: Progress) -> Report:
     """Play cases against a platform."""
-    return asyncio.run(
-        run.run(
-            chosen,
-            PlatformStage(bench),
-            side="platform",
-            total_limit_s=catalogue.TOTAL_LIMIT_S,
-            progress=progress,
-        )
-    )
+    return asyncio.run(judging.judge(bench, chosen, progress=progress))
 
 
 def judge_own(chosen: Sequence[Case[Scene]], *, progress: Progress) -> Report:

@@ -1,10 +1,6 @@
-"""Frames as they may be, as they may not be, and what the bodies inside may hold.
+"""Frames as they may be and as they may not be, their repetition, and the counters of what comes down."""
 
-The probe is the settlement of a session nobody sold: an accepted one is answered by its session id, and one that
-was quietly stored would make the next a duplicate.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 from uuid import uuid4
@@ -12,12 +8,13 @@ from uuid import uuid4
 import cbor2
 
 from conformance import clauses
-from conformance.case import Catalogue, Failed, Kind, check, check_equal
-from conformance.platform import records
+from conformance.case import Catalogue, Kind, check, check_equal
+from conformance.platform import probes, records
 from conformance.platform.bench import Capability
-from conformance.platform.puppet import Frame, Puppet
+from conformance.platform.probes import KEPT
+from conformance.platform.puppet import Frame
 from conformance.platform.scene import Scene
-from conformance.platform.sealing import A128GCM, Recipe, flipped
+from conformance.platform.sealing import A128GCM, flipped
 from protocol import codec, messages
 from protocol.envelope import MAX_FRAME_BYTES, Counter
 from protocol.words import SettlementResult
@@ -25,66 +22,27 @@ from protocol.words import SettlementResult
 cases: Final = Catalogue[Scene]()
 
 AES_CCM_16_64_128: Final = 10
-SESSION, STARTED_AT, SLOTS, TIERS, CLOCK = 1, 4, 10, 11, 18
-"""Keys of `settlement`."""
-KEPT: Final = SettlementResult.UNKNOWN_SESSION_KEPT
 LATER_KEY: Final = 200
 TIMES: Final = 20
-
-Change = Callable[[Recipe], Recipe]
-
-
-async def _expect_taken(pile: Puppet, change: Change) -> None:
-    """A probe sealed another way is answered as any other."""
-    record = pile.stray_settlement()
-    recipe = change(pile.recipe("settlement"))
-    check(await pile.publish(Frame(recipe.topic, recipe.seal(codec.encode(record)))), "the broker refuses it")
-    check_equal("the answer", await pile.settled(record.session_id), KEPT)
-
-
-async def _expect_refused(pile: Puppet, what: str, make: Callable[[messages.Settlement], Frame]) -> None:
-    """A bad frame with a probe inside is not answered, and was not stored either."""
-    record = pile.stray_settlement()
-    await pile.publish(make(record))
-    answer = await pile.settle(record)
-    if answer is not KEPT:
-        raise Failed(f"{what} was taken: the good frame after it is answered {answer.word}")
-    await pile.hears_no(messages.SettlementAck, where=lambda ack: ack.session_id == record.session_id)
-
-
-def _sealed(pile: Puppet, change: Change) -> Callable[[messages.Settlement], Frame]:
-    def make(record: messages.Settlement) -> Frame:
-        recipe = change(pile.recipe("settlement"))
-        return Frame(pile.topic("settlement"), recipe.seal(codec.encode(record)))
-
-    return make
-
-
-def _spoiled(pile: Puppet, spoil: Callable[[bytes], bytes]) -> Callable[[messages.Settlement], Frame]:
-    def make(record: messages.Settlement) -> Frame:
-        frame = pile.seal(record)
-        return Frame(frame.topic, spoil(frame.payload))
-
-    return make
 
 
 @cases.case("envelope.a128gcm-is-read", clause=clauses.ENVELOPE, kind=Kind.NORMAL)
 async def a128gcm_is_read(scene: Scene) -> None:
     """A frame sealed with A128GCM is read; the answer comes with A256GCM."""
-    await _expect_taken(await scene.pile(), lambda recipe: replace(recipe, algorithm=A128GCM))
+    await probes.expect_taken(await scene.pile(), lambda recipe: replace(recipe, algorithm=A128GCM))
 
 
 @cases.case("envelope.tag-is-optional", clause=clauses.ENVELOPE, kind=Kind.NORMAL)
 async def tag_is_optional(scene: Scene) -> None:
     """A frame without CBOR tag 16 is read."""
-    await _expect_taken(await scene.pile(), lambda recipe: replace(recipe, tagged=False))
+    await probes.expect_taken(await scene.pile(), lambda recipe: replace(recipe, tagged=False))
 
 
 @cases.case("envelope.other-headers-are-ignored", clause=clauses.ENVELOPE, kind=Kind.NORMAL)
 async def other_headers_are_ignored(scene: Scene) -> None:
     """Unprotected headers the contract does not name are ignored."""
     headers: dict[int | str, object] = {3: "application/cbor", 99: b"\x00", "maker": "KIT"}
-    await _expect_taken(await scene.pile(), lambda recipe: replace(recipe, extra_headers=headers))
+    await probes.expect_taken(await scene.pile(), lambda recipe: replace(recipe, extra_headers=headers))
 
 
 @cases.case("envelope.unknown-epoch-is-refused", clause=clauses.REFUSED, kind=Kind.REFUSAL)
@@ -92,9 +50,13 @@ async def unknown_epoch_is_refused(scene: Scene) -> None:
     """A frame under an epoch the platform has no secret of changes nothing."""
     pile = await scene.pile()
     epoch = pile.epoch + 7
-    await _expect_refused(pile, "another epoch", _sealed(pile, lambda recipe: replace(recipe, epoch=epoch)))
-    await _expect_refused(
-        pile, "a frame that claims another epoch", _sealed(pile, lambda recipe: replace(recipe, kid=epoch))
+    await probes.expect_refused(
+        pile, "another epoch", probes.sealed(pile, lambda recipe: replace(recipe, epoch=epoch))
+    )
+    await probes.expect_refused(
+        pile,
+        "a frame that claims another epoch",
+        probes.sealed(pile, lambda recipe: replace(recipe, kid=epoch)),
     )
 
 
@@ -102,8 +64,8 @@ async def unknown_epoch_is_refused(scene: Scene) -> None:
 async def wrong_secret_is_refused(scene: Scene) -> None:
     """A frame sealed with another secret under the pile's epoch changes nothing."""
     pile = await scene.pile()
-    await _expect_refused(
-        pile, "another secret", _sealed(pile, lambda recipe: replace(recipe, secret=bytes(32)))
+    await probes.expect_refused(
+        pile, "another secret", probes.sealed(pile, lambda recipe: replace(recipe, secret=bytes(32)))
     )
 
 
@@ -119,10 +81,10 @@ async def moved_frame_is_refused(scene: Scene) -> None:
         "another shard": own.replace(f"v1/{pile.identity.shard}/", f"v1/{(pile.identity.shard + 1) % 64}/"),
     }
     for what, topic in bound_elsewhere.items():
-        await _expect_refused(
+        await probes.expect_refused(
             pile,
             f"a frame for {what}",
-            _sealed(pile, lambda recipe, topic=topic: replace(recipe, topic=topic)),
+            probes.sealed(pile, lambda recipe, topic=topic: replace(recipe, topic=topic)),
         )
 
 
@@ -131,10 +93,10 @@ async def unsupported_algorithm_is_refused(scene: Scene) -> None:
     """A protected header other than A256GCM or A128GCM is refused, the wrong one of the two as well."""
     pile = await scene.pile()
     for named in (AES_CCM_16_64_128, A128GCM, 0x7FFF_FFFF):
-        await _expect_refused(
+        await probes.expect_refused(
             pile,
             f"algorithm {named}",
-            _sealed(pile, lambda recipe, named=named: replace(recipe, named=named)),
+            probes.sealed(pile, lambda recipe, named=named: replace(recipe, named=named)),
         )
 
 
@@ -155,7 +117,7 @@ async def damaged_frame_is_refused(scene: Scene) -> None:
         "a bit in the tag": lambda frame: flipped(frame, at=-1),
     }
     for what, spoil in spoilers.items():
-        await _expect_refused(pile, what, _spoiled(pile, spoil))
+        await probes.expect_refused(pile, what, probes.spoiled(pile, spoil))
 
 
 @cases.case("envelope.not-cose-is-refused", clause=clauses.REFUSED, kind=Kind.REFUSAL)
@@ -190,7 +152,7 @@ async def oversized_frame_is_refused(scene: Scene) -> None:
         recipe = pile.recipe("settlement")
         return Frame(recipe.topic, recipe.seal(cbor2.dumps(body, canonical=True)))
 
-    await _expect_refused(pile, "an oversized frame", make)
+    await probes.expect_refused(pile, "an oversized frame", make)
 
 
 @cases.case("replay.same-bytes-are-not-answered", clause=clauses.ORDER.on("Up"), kind=Kind.REFUSAL)
@@ -241,118 +203,6 @@ async def counters_may_have_gaps(scene: Scene) -> None:
     for seq in (1_000, 1_000_000, (1 << 32) - 3):
         pile.seq = seq
         await pile.expect_settled(pile.stray_settlement(), KEPT)
-
-
-@cases.case("body.unknown-keys-are-ignored", clause=clauses.BODY.on("Growth"), kind=Kind.NORMAL)
-async def unknown_keys_are_ignored(scene: Scene) -> None:
-    """Keys of a later version are ignored."""
-    pile = await scene.pile()
-    record = pile.stray_settlement()
-    await pile.say_map(
-        "settlement", records.as_map(record) | {LATER_KEY: "later", LATER_KEY + 1: [1, {2: b"3"}]}
-    )
-    check_equal("the answer", await pile.settled(record.session_id), KEPT)
-
-
-@cases.case("body.surplus-row-elements-are-ignored", clause=clauses.BODY.on("Growth"), kind=Kind.NORMAL)
-async def surplus_row_elements_are_ignored(scene: Scene) -> None:
-    """Elements of a row beyond those of this version are ignored."""
-    pile = await scene.pile()
-    record = pile.stray_settlement()
-    body = records.as_map(record)
-    grown = {key: [[*row, 7, "later"] for row in body[key]] for key in (SLOTS, TIERS)}
-    await pile.say_map("settlement", body | grown)
-    check_equal("the answer", await pile.settled(record.session_id), KEPT)
-
-
-@cases.case("body.unknown-word-counts-as-unknown", clause=clauses.BODY.on("Growth"), kind=Kind.NORMAL)
-async def unknown_word_counts_as_unknown(scene: Scene) -> None:
-    """A boot for a reason of a later version is answered."""
-    pile = await scene.enrol(await scene.claim())
-    await pile.connect()
-    await pile.say_map("boot", records.as_map(pile.boot_message()) | {3: 77})
-    await pile.hear(messages.BootAck)
-
-
-async def _say_bad_bodies(pile: Puppet, bodies: Callable[[Mapping[int, Any]], Mapping[str, bytes]]) -> None:
-    """Each bad body of a probe is neither answered nor stored."""
-    for what in bodies(records.as_map(pile.stray_settlement())):
-
-        def make(record: messages.Settlement, what: str = what) -> Frame:
-            recipe = pile.recipe("settlement")
-            return Frame(recipe.topic, recipe.seal(bodies(records.as_map(record))[what]))
-
-        await _expect_refused(pile, what, make)
-
-
-@cases.case("body.not-the-contracts-cbor-is-refused", clause=clauses.BODY, kind=Kind.REFUSAL, limit_s=60)
-async def not_the_contracts_cbor(scene: Scene) -> None:
-    """Arrays, floats, tags, endless lengths, keys twice and bytes after the end are refused."""
-
-    def bodies(body: Mapping[int, Any]) -> dict[str, bytes]:
-        good = cbor2.dumps(dict(body), canonical=True)
-        indefinite = b"\xbf" + b"".join(cbor2.dumps(k) + cbor2.dumps(v) for k, v in body.items()) + b"\xff"
-        twice = bytes((good[0] + 1,)) + good[1:] + cbor2.dumps(SESSION) + cbor2.dumps(body[SESSION])
-        return {
-            "an array": cbor2.dumps(list(body.values())),
-            "a number": cbor2.dumps(7),
-            "nothing": b"",
-            "a float": cbor2.dumps({**body, STARTED_AT: 1.5}),
-            "a tag": cbor2.dumps({**body, STARTED_AT: cbor2.CBORTag(1, 7)}),
-            "an indefinite length": indefinite,
-            "a key twice": twice if len(body) < 23 else good + b"\x00",
-            "a byte after the end": good + b"\x00",
-        }
-
-    await _say_bad_bodies(await scene.pile(), bodies)
-
-
-@cases.case("body.bad-field-is-refused", clause=clauses.REFUSED, kind=Kind.REFUSAL, limit_s=60)
-async def bad_field_is_refused(scene: Scene) -> None:
-    """Missing fields, other types and impossible values are refused; so is a word where none may be unknown."""
-
-    def bodies(body: Mapping[int, Any]) -> dict[str, bytes]:
-        without = {key: value for key, value in body.items() if key != STARTED_AT}
-        bad: dict[str, dict[int, Any]] = {
-            "no start": without,
-            "a text for a number": {**body, STARTED_AT: "noon"},
-            "a yes for a number": {**body, STARTED_AT: True},
-            "a session of 17 bytes": {**body, SESSION: bytes(17)},
-            "an instant below 1970": {**body, STARTED_AT: -1},
-            "port 21": {**body, 3: 21},
-            "port 0": {**body, 3: 0},
-            "an instant beyond all days": {**body, STARTED_AT: (1 << 43) + 1},
-            "a slot that is no row": {**body, SLOTS: [7]},
-            "a slot that is too short": {**body, SLOTS: [[1, 2]]},
-            "401 slots": {**body, SLOTS: [[n, 0, 0] for n in range(401)]},
-            "a clock nobody knows": {**body, CLOCK: 9},
-        }
-        return {what: cbor2.dumps(value, canonical=True) for what, value in bad.items()}
-
-    await _say_bad_bodies(await scene.pile(), bodies)
-
-
-@cases.case("message.unknown-name-is-ignored", clause=clauses.BODY, kind=Kind.NORMAL)
-async def unknown_name_is_ignored(scene: Scene) -> None:
-    """A message of a later version is taken by the broker, not answered, and disturbs nothing."""
-    pile = await scene.pile()
-    await pile.say_map("weather", {1: 7})
-    await pile.fence()
-    check_equal("what came", pile.unheard, [])
-
-
-@cases.case(
-    "message.unknown-name-is-counted", clause=clauses.REFUSED, kind=Kind.REFUSAL, needs=[Capability.REFUSALS]
-)
-async def unknown_name_is_counted(scene: Scene) -> None:
-    """Frames with a name nobody knows are counted as `unknown_message`."""
-    pile = await scene.pile()
-    before = (await scene.ask(scene.bench.refused)).get("unknown_message", 0)
-    for _ in range(TIMES):
-        await pile.say_map("weather", {1: 7})
-    await pile.fence()
-    after = (await scene.ask(scene.bench.refused)).get("unknown_message", 0)
-    check(after >= before + TIMES, f"{TIMES} unknown messages were counted as {after - before}")
 
 
 @cases.case("down.counters-grow", clause=clauses.ORDER.on("Down"), kind=Kind.NORMAL)

@@ -108,9 +108,7 @@ async def cannot_write_elsewhere(scene: Scene) -> None:
         shard, pile_id = reader.identity.shard, reader.pile_id
         await _publish_forbidden(pile, f"v1/{shard}/{pile_id}/down/time", b"forged")
     await neighbour.fence()
-    if pile.live.lost.is_set():
-        await pile.connect()
-        await pile.say(pile.heartbeat_message())
+    await pile.is_back()
     await pile.fence()
 
 
@@ -139,14 +137,11 @@ async def cannot_read_elsewhere(scene: Scene) -> None:
         "#",
         "$SYS/#",
     ):
-        if spy.live.lost.is_set():
-            await spy.connect()
-            await spy.say(spy.heartbeat_message())
         await spy.live.subscribe(wish)
+        await spy.is_back()
     await victim.expect_settled(victim.stray_settlement(), SettlementResult.UNKNOWN_SESSION_KEPT)
     await victim.fence()
-    if not spy.live.lost.is_set():
-        await spy.fence()
+    await spy.fence()
     foreign = [told for told in spy.violations if "is not the pile's" in told]
     check(not foreign, "; ".join(foreign[:3]))
 
@@ -157,9 +152,7 @@ async def nothing_is_retained(scene: Scene) -> None:
     pile = await scene.pile()
     taken = await pile.publish(pile.seal(pile.heartbeat_message()), retain=True)
     check(not taken, "the broker takes a retained message")
-    if pile.live.lost.is_set():
-        await pile.connect()
-        await pile.say(pile.heartbeat_message())
+    await pile.is_back()
     await pile.fence()
 
 
@@ -183,16 +176,12 @@ async def foreign_shard_is_refused(scene: Scene) -> None:
     recipe = pile.recipe("settlement")
     wrong = right.replace(f"v1/{pile.identity.shard}/", f"v1/{(pile.identity.shard + 1) % 64}/")
     await pile.publish(Frame(wrong, pile.reseal(recipe, topic=wrong, message=record)))
-    if pile.live.lost.is_set():
-        await pile.connect()
-        await pile.say(pile.heartbeat_message())
+    await pile.is_back()
     await pile.expect_settled(record, SettlementResult.UNKNOWN_SESSION_KEPT)
     await pile.hears_no(messages.SettlementAck)
 
 
 async def _publish_forbidden(pile: Puppet, topic: str, payload: bytes) -> None:
     """Publish where it is not allowed; the broker may refuse, swallow, or end the connection."""
-    if pile.live.lost.is_set():
-        await pile.connect()
-        await pile.say(pile.heartbeat_message())
     await pile.live.publish(topic, payload)
+    await pile.is_back()

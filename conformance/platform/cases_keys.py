@@ -1,5 +1,6 @@
 """New secrets in the middle of everything, new certificates, and the end of a pile's rights."""
 
+import asyncio
 import secrets as randomness
 from typing import Final
 
@@ -124,7 +125,8 @@ async def _expect_cut(pile: Puppet) -> None:
 
 
 async def _expect_unheard(pile: Puppet) -> None:
-    """Whatever the pile tries now, nobody answers it."""
+    """Once the 5 s are over, nobody answers whatever the pile tries."""
+    await asyncio.sleep(CUT_WITHIN_S)
     try:
         await pile.try_connect()
     except NotLetIn:

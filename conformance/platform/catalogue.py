@@ -4,6 +4,7 @@ from typing import Final
 
 from conformance.case import Case
 from conformance.platform import (
+    cases_body,
     cases_care,
     cases_charge,
     cases_enrolment,
@@ -11,6 +12,7 @@ from conformance.platform import (
     cases_isolation,
     cases_keys,
     cases_link,
+    cases_local,
     cases_safety,
     cases_settlement,
 )
@@ -20,9 +22,11 @@ CASES: Final[tuple[Case[Scene], ...]] = (
     *cases_enrolment.cases,
     *cases_isolation.cases,
     *cases_envelope.cases,
+    *cases_body.cases,
     *cases_link.cases,
     *cases_charge.cases,
     *cases_settlement.cases,
+    *cases_local.cases,
     *cases_safety.cases,
     *cases_care.cases,
     *cases_keys.cases,

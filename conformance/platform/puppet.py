@@ -28,6 +28,8 @@ ANSWER_LIMIT_S: Final = 20.0
 GRACE_S: Final = 0.5
 """How long an answer that must not come is waited for, once a later frame has been answered."""
 
+OFFENCE_S: Final = 1.0
+"""How long a broker may take to end the connection of a pile that did what it must not."""
 HEARTBEAT_S: Final = 4.0
 """Real seconds; the platform gives a pile up after 15 at the earliest, however fast its clock runs."""
 BOOT_WAITS_S: Final = (5.0, 15.0)
@@ -242,6 +244,12 @@ class Puppet:
         for port in range(1, self.port_count + 1):
             await self.say(self.port_message(port, PortState.IDLE, cause=StateCause.BOOT))
         await self.say(self.heartbeat_message())
+
+    async def is_back(self) -> None:
+        """The broker may end the connection for what was just done: wait a moment, and connect again if it does."""
+        if await self.live.wait_lost(within_s=OFFENCE_S):
+            await self.connect()
+            await self.say(self.heartbeat_message())
 
     async def cut_power(self) -> None:
         """Lose everything but what the contract says survives, without a word."""
