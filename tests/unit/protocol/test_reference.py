@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from charging import sessions, settlements, timers
+from charging import claim_attempts, sessions, settlements, timers
 from charging.waits import Waits
 from device_sim import link, repeats, runner
 from device_sim.configuration import UNSENT_FRAMES_MAX, Thresholds
 from device_sim.nvm import REMEMBERED_COMMANDS, REMEMBERED_SESSIONS
-from gateway import enrolment, outbox
+from gateway import device_routes, enrolment, outbox, renewal
 from gateway.certificate_authority import CERTIFICATE_LIFETIME
 from gateway.errors import EnrolmentFault, Refusal
 from protocol import cddl, codec, envelope, errors, fields, glossary, messages, reference, topics, vectors
@@ -71,7 +71,7 @@ def test_every_refusal_of_an_enrolment_is_told() -> None:
     assert re.findall(r"^\| \d{3} \| `(\w+)`", section, re.MULTILINE) == [
         fault.value for fault in EnrolmentFault
     ]
-    for model in (enrolment.EnrolmentRequest, enrolment.EnrolmentAnswer):
+    for model in (enrolment.EnrolmentRequest, enrolment.EnrolmentAnswer, renewal.RenewalAnswer):
         assert all(f"| `{name}` |" in section for name in model.model_fields)
 
 
@@ -84,10 +84,10 @@ def _pretty(seconds: float) -> str:
     [
         ", ".join(map(_pretty, repeats.BOOT_WAITS_S[:-1]))
         + f", then every {_pretty(repeats.BOOT_WAITS_S[-1])}",
-        ", ".join(map(_pretty, repeats.SETTLEMENT_WAITS_S)) + ", then every 30 min",
+        ", ".join(map(_pretty, repeats.RECORD_WAITS_S)) + ", then every 30 min",
         f"{outbox.REPLY_EXPIRY_S} s",
-        f"{enrolment.MAX_FAILURES} refused codes for this pile within 10 minutes",
-        f"at most {enrolment.MAX_REQUEST_BYTES})",
+        f"{claim_attempts.MOST_PER_PILE} refused codes for this pile within 10 minutes",
+        f"at most {device_routes.MAX_REQUEST_BYTES})",
         f"up to {CERTIFICATE_LIFETIME.days} days",
         f"session expiry interval {link.SESSION_EXPIRY_S} s, keep-alive {link.KEEPALIVE_S} s",
         f"receive maximum {link.RECEIVE_MAXIMUM}, maximum packet size at least {envelope.MAX_FRAME_BYTES + 1024}",
