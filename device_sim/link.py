@@ -62,6 +62,10 @@ class Device(Protocol):
         """The broker did not acknowledge this message."""
         ...
 
+    def pause_after(self, message: Message) -> float:
+        """Real seconds to wait before saying the next thing."""
+        ...
+
     @property
     def reconnect_jitter_s(self) -> float:
         """Widest random wait before the first attempt to reconnect."""
@@ -141,6 +145,7 @@ class Link:
             except BaseException:
                 self._device.unsent(message)
                 raise
+            await asyncio.sleep(self._device.pause_after(message))
 
 
 def _trust(identity: Identity) -> ssl.SSLContext:

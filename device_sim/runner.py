@@ -26,12 +26,13 @@ from protocol import frames, topics
 from protocol.errors import ProtocolError
 from protocol.fields import Message
 from protocol.frames import Frame
-from protocol.messages import Gone
+from protocol.messages import Gone, MeterFrame
 from protocol.words import AlarmKind, BootReason
 
 CHECKPOINT_S: Final = 0.5
 LONGEST_SLEEP_S: Final = 60.0
 CLOCK_TOLERANCE_S: Final = 2.0
+BACKLOG_FRAMES_PER_S: Final = 20
 LAST_WORDS_S: Final = 5.0
 
 Clock = Callable[[], datetime]
@@ -338,6 +339,11 @@ class SimulatedPile:
         """The message in an envelope with a fresh counter."""
         counter = self.pile.next_counter()
         return frames.seal(message, sealer=self._keys.sealer, pile_id=self.config.pile_id, counter=counter)
+
+    def pause_after(self, message: Message) -> float:
+        """A backlog of samples goes out slowly: the platform takes no flood from anybody."""
+        backlog = isinstance(message, MeterFrame) and self.pile.outbox.unsent > 0
+        return 1 / BACKLOG_FRAMES_PER_S / self._speed if backlog else 0.0
 
     def unsent(self, message: Message) -> None:
         """Keep it for the next connection."""
