@@ -11,6 +11,7 @@ from conformance.platform import records
 from conformance.platform.bench import Capability
 from conformance.platform.scene import Charge, Scene
 from protocol import messages
+from protocol.messages import HALF_HOUR_S
 from protocol.words import ClockState, SettlementResult, StartResult, StopReason
 
 cases: Final = Catalogue[Scene]()
@@ -88,6 +89,11 @@ def _contradictions(record: messages.Settlement) -> dict[str, messages.Settlemen
         "energy without slots": records.changed(record, slots=()),
         "a slot twice": records.changed(
             record, slots=(*record.slots, last._replace(energy_dwh=0, duration_s=0))
+        ),
+        "a slot of more than half an hour": records.changed(
+            record,
+            duration_s=record.duration_s + HALF_HOUR_S,
+            slots=(*record.slots[:-1], last._replace(duration_s=last.duration_s + HALF_HOUR_S)),
         ),
         "slots out of order": records.changed(
             record, slots=(later._replace(slot=last.slot + 1), *record.slots)

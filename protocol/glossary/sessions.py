@@ -59,7 +59,7 @@ FIELDS: Final[Mapping[type[Any], Mapping[str, str]]] = {
     messages.SlotEnergy: {
         "slot": "half hours since 1970 (UTC) by the pile's clock: instant in seconds divided by 1800",
         "energy_dwh": "taken in this half hour",
-        "duration_s": "seconds of the session in this half hour",
+        "duration_s": "seconds of the session in this half hour; more than 1800 is `rejected`",
     },
     messages.TierEnergy: {
         "tier": "level of power: mean power of a minute in W divided by 20, rounded down",

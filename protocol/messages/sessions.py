@@ -5,7 +5,6 @@ from uuid import UUID
 
 from protocol.fields import Integer, Key, Message, Rows, Text, down, up
 from protocol.messages.ranges import (
-    HALF_HOUR_S,
     LONGEST_SESSION_S,
     Count,
     Current,
@@ -152,7 +151,7 @@ class SlotEnergy(NamedTuple):
 
     slot: Annotated[int, Integer(0, 1 << 32)]
     energy_dwh: Energy
-    duration_s: Annotated[int, Integer(0, HALF_HOUR_S)]
+    duration_s: Seconds
 
 
 class TierEnergy(NamedTuple):
