@@ -173,14 +173,18 @@ RULES: Mapping[AlarmKind, AlarmRule] = MappingProxyType(
         ),
         AlarmKind.PORT_OVER_TEMP: AlarmRule(zh="插座过热", en="Socket too hot", unit=Unit.TENTH_CELSIUS),
         AlarmKind.TERMINAL_OVER_TEMP: AlarmRule(
-            zh="接线端子过热", en="Mains terminal too hot", unit=Unit.TENTH_CELSIUS, trip=_DANGER
+            zh="接线端子过热",
+            en="Mains terminal too hot",
+            reach=Reach.PILE,
+            unit=Unit.TENTH_CELSIUS,
+            trip=_DANGER,
         ),
         AlarmKind.AMBIENT_OVER_TEMP: AlarmRule(
             zh="桩体过热", en="Pile too hot", reach=Reach.PILE, unit=Unit.TENTH_CELSIUS, trip=_DANGER
         ),
         AlarmKind.OVER_CURRENT: AlarmRule(zh="过流", en="Current too high", unit=Unit.MILLIAMPERE),
         AlarmKind.PORT_OVER_POWER: AlarmRule(
-            zh="插座超功率", en="Socket over its power", reach=Reach.NOTHING, unit=Unit.TENTH_WATT
+            zh="插座超功率", en="Socket over its power", unit=Unit.TENTH_WATT
         ),
         AlarmKind.PILE_OVER_POWER: AlarmRule(
             zh="整桩超功率", en="Pile over its power", reach=Reach.NOTHING, unit=Unit.TENTH_WATT

@@ -100,7 +100,7 @@ RULES: Final[Mapping[AlarmKind, Rule]] = {
         limits=Limits("board_trip_dc", "board_warn_dc", "board_trip_on"),
         example=1_000,
     ),
-    AlarmKind.BREAKER_OPEN: Rule(StopReason.POWER_LOSS, PortFault.VOLTAGE, pile_wide=True),
+    AlarmKind.BREAKER_OPEN: Rule(StopReason.POWER_LOSS, PortFault.VOLTAGE, pile_wide=True, latches=False),
     AlarmKind.OVER_CURRENT: Rule(
         StopReason.OVER_CURRENT, PortFault.OVER_CURRENT, limits=Limits("max_current_ma"), example=21_000
     ),
@@ -112,7 +112,7 @@ RULES: Final[Mapping[AlarmKind, Rule]] = {
         example=36_000,
     ),
     AlarmKind.DYNAMIC_OVERLOAD: Rule(
-        StopReason.DYNAMIC_OVERLOAD, PortFault.OVER_POWER, hold_key="overload_s", example=800
+        StopReason.DYNAMIC_OVERLOAD, PortFault.OVER_POWER, latches=False, hold_key="overload_s", example=800
     ),
     AlarmKind.RELAY_WELDED: Rule(
         StopReason.RELAY_WELDED, PortFault.RELAY_WELDED, cause=StartCause.RELAY_WELDED

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from charging import alarm_kinds
 from charging.alarm_kinds import RULES, AlarmAction, AlarmKind, AlarmLevel, Reach, Severity
 from charging.alarm_records import Said
+from device_sim import hazards
 from protocol import words
 
 AT = datetime(2026, 3, 2, 4, 10, tzinfo=UTC)
@@ -73,6 +74,14 @@ def test_a_warning_never_locks(kind: AlarmKind) -> None:
 def test_smoke_and_fire_take_the_whole_pile_wherever_they_are(kind: AlarmKind) -> None:
     assert alarm_kinds.reach_of(kind, AlarmLevel.TRIP, 3) is Reach.PILE
     assert RULES[kind].severity(AlarmLevel.TRIP) is Severity.DANGER
+
+
+@pytest.mark.parametrize("kind", words.AlarmKind)
+def test_what_a_pile_latches_is_locked_here(kind: words.AlarmKind) -> None:
+    rule = hazards.RULES.get(kind)
+    if rule is not None and rule.latches and rule.stops is not None:
+        latched = Reach.PILE if rule.pile_wide else Reach.PORT
+        assert alarm_kinds.reach_of(AlarmKind(kind.word), AlarmLevel.TRIP, 3) is latched
 
 
 def test_every_fault_of_a_port_amounts_to_a_kind() -> None:

@@ -116,7 +116,6 @@ TRIPS = [
     (AlarmKind.LEAKAGE, StopReason.LEAKAGE, PortFault.LEAKAGE),
     (AlarmKind.PORT_OVER_TEMP, StopReason.PORT_OVER_TEMP, PortFault.OVER_TEMPERATURE),
     (AlarmKind.PORT_OVER_POWER, StopReason.PORT_OVER_POWER, PortFault.OVER_POWER),
-    (AlarmKind.DYNAMIC_OVERLOAD, StopReason.DYNAMIC_OVERLOAD, PortFault.OVER_POWER),
     (AlarmKind.OVER_CURRENT, StopReason.OVER_CURRENT, PortFault.OVER_CURRENT),
     (AlarmKind.SHORT_CIRCUIT, StopReason.SHORT_CIRCUIT, PortFault.SHORT_CIRCUIT),
     (AlarmKind.RELAY_WELDED, StopReason.RELAY_WELDED, PortFault.RELAY_WELDED),
@@ -152,7 +151,6 @@ PILE_TRIPS = [
     (AlarmKind.AMBIENT_OVER_TEMP, StopReason.AMBIENT_OVER_TEMP, PortFault.OVER_TEMPERATURE),
     (AlarmKind.TERMINAL_OVER_TEMP, StopReason.AMBIENT_OVER_TEMP, PortFault.OVER_TEMPERATURE),
     (AlarmKind.LEAKAGE, StopReason.LEAKAGE, PortFault.LEAKAGE),
-    (AlarmKind.BREAKER_OPEN, StopReason.POWER_LOSS, PortFault.VOLTAGE),
 ]
 
 
@@ -172,6 +170,27 @@ def test_a_trip_of_the_pile_ends_and_latches_every_port(
     assert clear(bench).result is CommandResult.DONE
     assert {port.fault for port in bench.pile.ports.values()} == {None}
     assert start_cause(bench, 9) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "port", "reason"),
+    [
+        (AlarmKind.DYNAMIC_OVERLOAD, 1, StopReason.DYNAMIC_OVERLOAD),
+        (AlarmKind.BREAKER_OPEN, None, StopReason.POWER_LOSS),
+    ],
+)
+def test_what_is_over_with_its_cause_keeps_a_port_shut_no_longer(
+    bench: "Bench", kind: AlarmKind, port: int | None, reason: StopReason
+) -> None:
+    charge(bench, 1)
+    inflict(bench, kind, port)
+    bench.wait(5)
+    assert ends(bench) == {1: reason}
+    assert start_cause(bench, 1) is StartCause.PORT_FAULT
+    relieve(bench, kind, port)
+    bench.wait(4)
+    assert bench.pile.ports[1].fault is None
+    assert start_cause(bench, 1) is None
 
 
 @pytest.mark.parametrize(
