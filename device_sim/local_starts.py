@@ -8,6 +8,7 @@ from device_sim.part import Hears, Part
 from device_sim.pile import Pile
 from device_sim.port import LiveSession, Port
 from device_sim.sessions import Sessions
+from device_sim.settings import Settings
 from protocol import start_code
 from protocol.messages import LocalStart, LocalStartAck
 from protocol.start_code import StartCode
@@ -170,7 +171,7 @@ def _session(
     pile: Pile, port: Port, session_id: UUID, source: SessionSource, *, limit_s: int, limit_dwh: int
 ) -> LiveSession:
     """A session by the pile's own rules; no command began it, so its id stands for one."""
-    rules = pile.thresholds
+    rules, shown = pile.thresholds, pile.part(Settings).shown(pile.now_ms)
     return LiveSession(
         command_id=session_id,
         session_id=session_id,
@@ -179,10 +180,11 @@ def _session(
         max_power_w=round(rules.max_power_w),
         stop_when_full=True,
         float_s=rules.float_s,
-        tariff_version=pile.tariff_version,
+        tariff_version=0 if shown is None else shown.version,
         accepted_ms=pile.now_ms,
         plug_until_ms=pile.now_ms + rules.plug_wait_s * 1000,
         start_register_dwh=port.register_dwh(pile.now_ms),
         clock_offset_ms=pile.device_clock.offset_ms,
+        clock=pile.clock,
         source=source,
     )

@@ -263,9 +263,7 @@ class Pile:
         self, session: LiveSession, port: int, *, reason: StopReason, ended_ms: int, end_power_w: float = 0.0
     ) -> None:
         """A session is over: its record is kept and told."""
-        record = reports.settlement(
-            session, port, reason=reason, ended_ms=ended_ms, end_power_w=end_power_w, clock=self.clock
-        )
+        record = reports.settlement(session, port, reason=reason, ended_ms=ended_ms, end_power_w=end_power_w)
         self.memory.sessions.pop(port, None)
         self.memory.remember_end(session.session_id)
         self.records.keep(session.session_id, record, save=False)

@@ -14,7 +14,7 @@ from device_sim.battery import Battery
 from device_sim.configuration import Thresholds
 from device_sim.session_meter import SessionMeter, dwh
 from protocol.messages import Start
-from protocol.words import Phase, PortFault, PortState, SessionSource, StopReason
+from protocol.words import ClockState, Phase, PortFault, PortState, SessionSource, StopReason
 
 NEVER_MS: Final = 1 << 62
 
@@ -39,7 +39,8 @@ class PortEvent(NamedTuple):
 class LiveSession:
     """A session on a socket, from the accepted start to the end; kept in the pile's memory.
 
-    ``register_shift_dwh`` is by how much a broken register is off since the session began.
+    Its times stay on the clock it began with: ``clock_offset_ms``, and what that rested on. ``register_shift_dwh`` is
+    by how much a broken register is off since the session began.
     """
 
     command_id: UUID
@@ -61,9 +62,12 @@ class LiveSession:
     sampled_wh: float = 0.0
     source: SessionSource = SessionSource.APP
     register_shift_dwh: int = 0
+    clock: ClockState = ClockState.SYNCED
 
     @classmethod
-    def accepted(cls, start: Start, *, now_ms: int, register_dwh: int, clock_offset_ms: int) -> "LiveSession":
+    def accepted(
+        cls, start: Start, *, now_ms: int, register_dwh: int, clock_offset_ms: int, clock: ClockState
+    ) -> "LiveSession":
         """A session that begins with this command."""
         return cls(
             command_id=start.command_id,
@@ -78,6 +82,7 @@ class LiveSession:
             plug_until_ms=now_ms + start.plug_wait_s * 1000,
             start_register_dwh=register_dwh,
             clock_offset_ms=clock_offset_ms,
+            clock=clock,
         )
 
 

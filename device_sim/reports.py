@@ -142,7 +142,6 @@ def settlement(
     reason: StopReason,
     ended_ms: int,
     end_power_w: float,
-    clock: ClockState,
 ) -> Settlement:
     """The final record of a session; times by the clock the pile had when it began."""
     meter, offset_ms = session.meter, session.clock_offset_ms
@@ -166,7 +165,7 @@ def settlement(
         stop_code=int(reason),
         samples_sent=session.samples_sent,
         tariff_version=session.tariff_version,
-        clock=clock,
+        clock=session.clock,
     )
 
 

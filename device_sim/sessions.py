@@ -73,6 +73,7 @@ class Sessions(Part):
                     now_ms=pile.now_ms,
                     register_dwh=port.register_dwh(pile.now_ms),
                     clock_offset_ms=pile.device_clock.offset_ms,
+                    clock=pile.clock,
                 ),
             )
             result = StartResult.OK if port.plugged else StartResult.PENDING_PLUG

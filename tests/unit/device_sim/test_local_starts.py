@@ -1,7 +1,7 @@
 """A rider at a pile that nobody reaches: codes and cards, once each, within limits, told afterwards."""
 
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -9,7 +9,7 @@ from device_sim.battery import PACKS, Battery
 from device_sim.local_starts import Hint, LocalStarts, Served
 from device_sim.safety import Safety
 from protocol import start_code
-from protocol.messages import LocalStart, LocalStartAck, SettlementAck
+from protocol.messages import LocalStart, LocalStartAck, SettlementAck, TariffBand, TariffSet
 from protocol.words import (
     AlarmKind,
     ClockState,
@@ -18,6 +18,8 @@ from protocol.words import (
     SettlementResult,
     StartCause,
     StopReason,
+    TariffFee,
+    TariffUnit,
 )
 
 if TYPE_CHECKING:
@@ -134,6 +136,20 @@ def test_a_card_is_taken_only_offline_and_only_if_the_operator_wants_it(bench: "
     assert (record.source, record.credential) == (SessionSource.CARD, "6217-001")
     assert (record.limit_s, record.limit_dwh) == (36_000, 30_000)
     assert record.session_id.version == 4
+
+
+def test_a_session_by_card_names_the_tariff_shown_and_not_one_that_begins_later(bench: "Bench") -> None:
+    bench.pile.plug(1, SMALL, now_ms=bench.now_ms)
+    for version, valid_from_ms in ((12, bench.now_ms), (13, bench.now_ms + 86_400_000)):
+        band = TariffBand(TariffFee.SERVICE, TariffUnit.KWH, 127, 0, 1440, 0, 0, 4_500)
+        bench.tell(TariffSet(uuid4(), version, valid_from_ms, 28_800, (band,), bench.now_ms + 30_000))
+    offline(bench, card_mode=1)
+    swipe(bench)
+    bench.wait(60)
+    bench.pile.unplug(1, now_ms=bench.now_ms)
+    bench.wait(60)
+    [record] = bench.settlements()
+    assert record.tariff_version == 12
 
 
 def test_a_broken_reader_takes_no_card(bench: "Bench") -> None:

@@ -355,6 +355,20 @@ def test_a_pile_without_a_battery_clock_wakes_in_1970_and_learns_the_time(bench:
     assert (bench.pile.clock, bench.pile.device_ms(bench.now_ms)) == (ClockState.SYNCED, bench.now_ms)
 
 
+def test_a_settlement_says_what_its_times_rest_on_even_if_the_clock_is_lost_before_it(bench: "Bench") -> None:
+    bench.config = replace(bench.config, battery_clock=False)
+    bench.power_up()
+    bench.pile.plug(1, SMALL, now_ms=bench.now_ms)
+    bench.start()
+    bench.wait(600)
+    began_ms = bench.heard(Started)[-1].started_at_ms
+    bench.power_up(acknowledged=False)
+    assert bench.pile.clock is ClockState.NONE
+    [record] = bench.settlements()
+    assert (record.clock, record.started_at_ms) == (ClockState.SYNCED, began_ms)
+    assert bench.now_ms - began_ms < 601_000
+
+
 def test_nothing_is_heard_or_said_before_the_boot_is_acknowledged(bench: "Bench") -> None:
     bench.power_up(acknowledged=False)
     bench.said.clear()
