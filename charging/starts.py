@@ -11,7 +11,9 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from billing import affordability, agreements, charges, payments, tariffs
+from billing.affordability import Affordable
 from billing.payments import Payment
+from billing.tariff_objects import TariffVersion
 from charging import commands, events, locks, piles, ports, sessions, start_codes, start_failures
 from charging.commands import CommandKind
 from charging.errors import AmountBuysNothing, AmountRefused, PortUnavailable
@@ -78,20 +80,11 @@ def order(
     tariff = tariffs.current(conn, site_id=site_id, at=now)
     agreement = agreements.current(conn, site_id=site_id, at=now)
     agreement.require(tariff.tariffs)
-    limits = affordability.affordable(
-        tariff,
-        amount_fen=amount_fen,
-        longest_s=LONGEST_BY_CODE_S if way.by_code else LONGEST_SESSION_S,
-        at=now,
-        most_power_dw=PORT_POWER_LIMIT_W * 10,
-    )
-    if limits.energy_dwh == 0 or limits.duration_s == 0:
-        raise AmountBuysNothing(amount_fen)
+    limits = _limits(tariff, amount_fen, by_code=way.by_code, now=now)
     code = None
     if way.by_code and codes is not None:
-        code = start_codes.make(
-            conn, codes, pile_id=pile_id, port_no=port_no, limit_dwh=limits.energy_dwh, now=now
-        )
+        most_dwh = limits.energy_dwh
+        code = start_codes.make(conn, codes, pile_id=pile_id, port_no=port_no, limit_dwh=most_dwh, now=now)
         if code is None:
             raise AmountBuysNothing(amount_fen)
     session_id = uuid4() if code is None else code.session_id
@@ -324,6 +317,19 @@ def _stop_all_the_same(
         expires_at=now + wait,
         now=now,
     )
+
+
+def _limits(tariff: TariffVersion, amount_fen: int, *, by_code: bool, now: datetime) -> Affordable:
+    limits = affordability.affordable(
+        tariff,
+        amount_fen=amount_fen,
+        longest_s=LONGEST_BY_CODE_S if by_code else LONGEST_SESSION_S,
+        at=now,
+        most_power_dw=PORT_POWER_LIMIT_W * 10,
+    )
+    if limits.energy_dwh == 0 or limits.duration_s == 0:
+        raise AmountBuysNothing(amount_fen)
+    return limits
 
 
 def _fail(

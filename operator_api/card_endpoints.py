@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime, BaseModel, Field
 
 from billing.tariff_objects import FeeKind
@@ -22,6 +22,8 @@ from operator_api.service import OperatorService
 MOST_CARDS = 200
 MOST_SESSIONS = 1000
 USUAL_STATEMENT = timedelta(days=31)
+
+CardId = Annotated[UUID, Path(description="Card id")]
 
 
 class NewCard(BaseModel):
@@ -73,7 +75,7 @@ class StatementLine(BaseModel):
     energy_wh: float = Field(description="In Wh, to 0.1")
     duration_s: int
     rated_fen: int = Field(description="What the tariff asks, in fen; the sum of `fees_fen`")
-    fees_fen: dict[FeeKind, int]
+    fees_fen: dict[FeeKind, int] = Field(description="By fee kind, in fen")
     rated_at: datetime
 
 
@@ -83,8 +85,8 @@ class CardStatement(BaseModel):
     card_id: UUID
     since: datetime
     until: datetime
-    energy_wh: float
-    rated_fen: int
+    energy_wh: float = Field(description="Of the sessions listed, in Wh, to 0.1")
+    rated_fen: int = Field(description="Of the sessions listed, in fen")
     complete: bool = Field(description="False where there were more sessions than are listed")
     sessions: list[StatementLine]
 
@@ -127,21 +129,26 @@ def create_router(service: OperatorService) -> APIRouter:
         )
 
     @router.get("/cards/{card_id}", summary="One card", responses=NOT_FOUND)
-    def get_card(card_id: UUID) -> CardView:
+    def get_card(card_id: CardId) -> CardView:
         with service.pool.connection() as conn:
             return _view(cards.get(conn, card_id), cards.uses(conn, [card_id])[card_id])
 
     @router.patch("/cards/{card_id}", summary="Block a card, unblock or rename it", responses=NOT_FOUND)
-    def change(card_id: UUID, wanted: CardChange) -> CardView:
+    def change(card_id: CardId, wanted: CardChange) -> CardView:
         with service.pool.connection() as conn:
             card = cards.change(conn, card_id, active=wanted.active, label=wanted.label, now=service.clock())
             return _view(card, cards.uses(conn, [card_id])[card_id])
 
+    _add_statement(router, service)
+    return router
+
+
+def _add_statement(router: APIRouter, service: OperatorService) -> None:
     @router.get(
         "/cards/{card_id}/statement", summary="What a card took, session by session", responses=NOT_FOUND
     )
     def statement(
-        card_id: UUID,
+        card_id: CardId,
         since: Annotated[
             AwareDatetime | None, Query(description="31 days before `until` if left out")
         ] = None,
@@ -172,8 +179,6 @@ def create_router(service: OperatorService) -> APIRouter:
                 for line in lines
             ],
         )
-
-    return router
 
 
 def _view(card: Card, use: CardUse) -> CardView:

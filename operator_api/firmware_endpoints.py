@@ -38,6 +38,7 @@ FORM_BYTES = 64 << 10
 
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="At most so many")]
 ReleaseId = Annotated[int, Path(ge=1, le=1 << 53, description="Release id")]
+RolloutId = Annotated[UUID, Path(description="Rollout id")]
 
 _UPLOAD: dict[str, Any] = {
     "requestBody": {
@@ -93,7 +94,9 @@ def _add_releases(router: APIRouter, service: OperatorService, desk: FirmwareDes
 
     @router.get("/firmware/releases", summary="Releases, newest first")
     def list_releases(
-        model: Annotated[str | None, Query(max_length=64, pattern=PRINTABLE_PATTERN)] = None,
+        model: Annotated[
+            str | None, Query(max_length=64, pattern=PRINTABLE_PATTERN, description="Only for this model")
+        ] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> ReleasePage:
@@ -158,14 +161,14 @@ def _add_rollouts(router: APIRouter, service: OperatorService, desk: FirmwareDes
         )
 
     @router.get("/firmware/rollouts/{rollout_id}", summary="One rollout, stage by stage", responses=NOT_FOUND)
-    def get_rollout(rollout_id: UUID) -> RolloutView:
+    def get_rollout(rollout_id: RolloutId) -> RolloutView:
         return _view(service, rollout_id)
 
     @router.get(
         "/firmware/rollouts/{rollout_id}/piles", summary="The piles of a rollout, by id", responses=NOT_FOUND
     )
     def list_piles(
-        rollout_id: UUID,
+        rollout_id: RolloutId,
         state: Annotated[RolloutPileState | None, Query(description="Only those in this state")] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
@@ -191,7 +194,7 @@ def _add_moves(router: APIRouter, service: OperatorService) -> None:
         summary="Tell no further pile until it is resumed; those told go on",
         responses=refusals,
     )
-    def pause(rollout_id: UUID) -> RolloutView:
+    def pause(rollout_id: RolloutId) -> RolloutView:
         with service.pool.connection() as conn:
             firmware_rollouts.pause(conn, rollout_id, now=service.clock())
         return _view(service, rollout_id)
@@ -199,7 +202,7 @@ def _add_moves(router: APIRouter, service: OperatorService) -> None:
     @router.post(
         "/firmware/rollouts/{rollout_id}/resume", summary="Go on where it was paused", responses=refusals
     )
-    def resume(rollout_id: UUID) -> RolloutView:
+    def resume(rollout_id: RolloutId) -> RolloutView:
         with service.pool.connection() as conn:
             firmware_rollouts.resume(conn, rollout_id, now=service.clock())
         return _view(service, rollout_id)
@@ -209,7 +212,7 @@ def _add_moves(router: APIRouter, service: OperatorService) -> None:
         summary="End it for good; piles that took their command go on",
         responses=refusals,
     )
-    def abort(rollout_id: UUID) -> RolloutView:
+    def abort(rollout_id: RolloutId) -> RolloutView:
         with service.pool.connection() as conn:
             firmware_rollouts.abort(conn, rollout_id, now=service.clock())
         return _view(service, rollout_id)
