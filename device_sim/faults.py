@@ -1,7 +1,8 @@
 """What a street does to piles, by name: each fault can be let loose on a running fleet, in a test or by hand.
 
-A fault works on the first pile of the fleet unless it says otherwise. Seconds are the street's unless they are called
-real. What the platform must make of it is part of each fault's description.
+A fault works on the pile it is ordered for (``smoke@YQ-02:1,60``), else on the first of the fleet, ``mass_reconnect``
+on all. Seconds are the street's unless they are called real. What the platform must make of it is part of each fault's
+description.
 """
 
 import asyncio
@@ -29,15 +30,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Scene:
-    """A fleet for a fault to work on. ``say`` hears what happens."""
+    """A fleet for a fault to work on, and the pile chosen, if one was. ``say`` hears what happens."""
 
     fleet: Fleet
     say: Say
+    chosen: str | None = None
 
     @property
     def pile(self) -> SimulatedPile:
-        """The pile that most faults choose."""
-        return self.fleet.piles[0]
+        """The pile that was chosen, or the first. Raises NoSuchPile."""
+        return self.fleet.piles[0] if self.chosen is None else self.fleet.pile(self.chosen)
 
     @property
     def pile_id(self) -> str:
@@ -90,15 +92,17 @@ class Fault(NamedTuple):
 
 
 class Order(NamedTuple):
-    """A fault with its parameters, as ordered."""
+    """A fault with its parameters, as ordered, and the pile it is for; without one, the first of the fleet."""
 
     fault: Fault
     values: tuple[float, ...]
+    pile_id: str | None = None
 
 
 def read_order(text: str) -> Order:
-    """An order such as ``offline``, ``offline:600`` or ``power_cut:60,10``. Raises FaultUnknown."""
-    name, _, given = text.partition(":")
+    """An order such as ``offline``, ``offline:600``, ``power_cut:60,10`` or ``smoke@YQ-02``. Raises FaultUnknown."""
+    chosen, _, given = text.partition(":")
+    name, _, pile_id = chosen.partition("@")
     fault = FAULTS.get(name)
     if fault is None:
         raise FaultUnknown(text, f"there is no fault {name!r}")
@@ -111,16 +115,15 @@ def read_order(text: str) -> Order:
         raise FaultUnknown(text, f"write {fault.usage}")
     if not all(0 <= value < float("inf") for value in values):
         raise FaultUnknown(text, "parameters are not negative")
-    return Order(fault, values + defaults[len(values) :])
+    return Order(fault, values + defaults[len(values) :], pile_id or None)
 
 
 async def let_loose(orders: Sequence[Order], fleet: Fleet, say: Say) -> None:
-    """Wait until the fleet is up, then let all faults happen side by side; ends with the last of them."""
+    """Wait until the fleet is up, then let all faults happen side by side; ends with the last. Raises NoSuchPile."""
     await fleet.ready()
-    scene = Scene(fleet, say)
     async with asyncio.TaskGroup() as tasks:
         for order in orders:
-            tasks.create_task(_act(order, scene))
+            tasks.create_task(_act(order, Scene(fleet, say, order.pile_id)))
 
 
 def begin(fleet: FleetThread, text: str, say: Say = lambda _line: None) -> None:

@@ -217,7 +217,9 @@ def sim(
     ] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(help="Let this happen to the first pile: NAME[:parameter,...]; may be given again."),
+        typer.Option(
+            help="Let this happen, to the first pile or the one named: NAME[@PILE][:parameter,...]; may be repeated."
+        ),
     ] = None,
     faults_listed: Annotated[
         bool, typer.Option("--list-faults", help="Print the faults and what must come of them, and exit.")

@@ -50,6 +50,14 @@ def test_an_order_takes_defaults_for_what_is_not_said(
 
 
 @pytest.mark.parametrize(
+    ("text", "pile_id"), [("smoke@P-2:1,5", "P-2"), ("smoke@P-2", "P-2"), ("smoke:1,5", None)]
+)
+def test_an_order_may_name_its_pile(text: str, pile_id: str | None) -> None:
+    order = read_order(text)
+    assert (order.fault.name, order.values[0], order.pile_id) == ("smoke", 1, pile_id)
+
+
+@pytest.mark.parametrize(
     "text", ["earthquake", "offline:soon", "offline:1,2,3", "offline:-5", "flood:inf", ""]
 )
 def test_an_order_that_makes_no_sense_is_refused(text: str) -> None:
