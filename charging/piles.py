@@ -64,7 +64,7 @@ USUAL_RHYTHM = Rhythm()
 
 @dataclass(frozen=True, kw_only=True)
 class BootReport:
-    """What a pile says when it comes up."""
+    """What a pile says when it comes up; `clock_off` is how far its clock was off, where that is worth telling."""
 
     pile_id: str
     boot: int
@@ -76,6 +76,7 @@ class BootReport:
     signal_dbm: int
     reason: str
     unsent: int
+    clock_off: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +207,14 @@ def booted(conn: Connection[TupleRow], report: BootReport, *, now: datetime) -> 
             now=now,
             detail={"reason": report.reason, "firmware": report.firmware, "unsent": report.unsent},
         )
+        if report.clock_off:
+            events.record(
+                conn,
+                pile_id=report.pile_id,
+                kind=EventKind.CLOCK_JUMPED,
+                now=now,
+                detail={"off_s": report.clock_off // timedelta(seconds=1)},
+            )
     if report.port_count != pile.port_count and report.boot > pile.boot:
         events.record(
             conn,
@@ -309,7 +318,9 @@ def gone(conn: Connection[TupleRow], *, pile_id: str, boot: int, connection: int
             {"pile_id": pile_id},
         ).fetchall()
         for (child_id,) in behind:
-            events.record(conn, pile_id=child_id, kind=EventKind.LINK_LOST, now=now, detail={"by": "host_gone"})
+            events.record(
+                conn, pile_id=child_id, kind=EventKind.LINK_LOST, now=now, detail={"by": "host_gone"}
+            )
     return bool(lost)
 
 

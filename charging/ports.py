@@ -89,6 +89,44 @@ def lock_pile(conn: Connection[TupleRow], pile_id: str) -> None:
     )
 
 
+def register_read(
+    conn: Connection[TupleRow],
+    *,
+    pile_id: str,
+    port_no: int,
+    last_dwh: int,
+    began_at: datetime,
+    ended_at: datetime,
+) -> int | None:
+    """Note a port's energy register (0.1 Wh) at the end of a session; gives where it stood before that began.
+
+    None where that is not known: the first session, or one told after a later one.
+    """
+    values = {
+        "pile_id": pile_id,
+        "port_no": port_no,
+        "last_dwh": last_dwh,
+        "began_at": began_at,
+        "ended_at": ended_at,
+    }
+    before = conn.execute(
+        """
+        SELECT register_dwh FROM pile_port
+         WHERE pile_id = %(pile_id)s AND port_no = %(port_no)s AND register_at <= %(began_at)s FOR NO KEY UPDATE
+        """,
+        values,
+    ).fetchone()
+    conn.execute(
+        """
+        UPDATE pile_port SET register_dwh = %(last_dwh)s, register_at = %(ended_at)s
+         WHERE pile_id = %(pile_id)s AND port_no = %(port_no)s
+           AND (register_at IS NULL OR register_at <= %(ended_at)s)
+        """,
+        values,
+    )
+    return None if before is None else int(before[0])
+
+
 def of_pile(conn: Connection[TupleRow], pile_id: str) -> list[Port]:
     """A pile's ports by number."""
     with conn.cursor(row_factory=class_row(Port)) as cursor:

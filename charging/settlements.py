@@ -8,7 +8,7 @@ samples, the clock) is written down as an event for the operator.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
@@ -21,14 +21,15 @@ from psycopg.types.json import Jsonb
 
 from billing import charges
 from billing.rating import ChargingPeriod
-from charging import cards, events, meter, sessions, start_failures
+from charging import cards, events, meter, ports, sessions, start_failures
+from charging.energy_witnesses import TOLERANCE_DWH, Witnesses
 from charging.errors import SettlementInconsistent
 from charging.events import EventKind
 from charging.session_states import FINAL, SessionSource, SessionState
 from charging.sessions import CLOCK_TOLERANCE, ChargingSession
 
-ENERGY_TOLERANCE_DWH = 200
-"""Registers and samples may differ from the settlement by 20 Wh before it is worth an event."""
+RECORD_REJECTED = "settlement_rejected"
+"""Why a session waits for its samples alone."""
 
 
 class Outcome(StrEnum):
@@ -50,7 +51,7 @@ class SettledSlot:
 
 @dataclass(frozen=True, kw_only=True)
 class Settlement:
-    """A pile's final record; `body` is the whole message as it came, for the books. Energy and registers in 0.1 Wh."""
+    """A pile's final record; `body` is the whole message as it came, for the books. In 0.1 Wh and 0.1 W."""
 
     pile_id: str
     session_id: UUID
@@ -61,6 +62,7 @@ class Settlement:
     start_register_dwh: int
     end_register_dwh: int
     energy_dwh: int
+    max_power_dw: int
     slots: Sequence[SettledSlot]
     stop_reason: str
     body: Mapping[str, Any]
@@ -78,13 +80,27 @@ def settle(conn: Connection[TupleRow], settlement: Settlement, *, now: datetime)
         return Outcome.DUPLICATE
     if session is None:
         _tell(conn, settlement, EventKind.SETTLEMENT_ORPHAN, {}, now=now)
+        _follow_register(conn, settlement, now=now)
         return outcome
     if session.state in FINAL or session.settled_at is not None:
         facts = {"state": session.state, "energy_dwh": settlement.energy_dwh}
         _tell(conn, settlement, EventKind.SETTLEMENT_TOO_LATE, facts, now=now)
+        _follow_register(conn, settlement, now=now)
         return outcome
     _settle(conn, settlement, session, now=now)
     return outcome
+
+
+def rejected(conn: Connection[TupleRow], settlement: Settlement, *, why: str, now: datetime) -> None:
+    """A record that contradicts itself says all the same that the session is over: its samples will settle it soon.
+
+    Told to the operator once. A sound record that comes first still counts.
+    """
+    session = _lock_session(conn, settlement)
+    if session is not None and session.settled_at is None:
+        waits = SessionState.AWAITING_SETTLEMENT
+        if sessions.move(conn, session, waits, cause=RECORD_REJECTED, now=now):
+            _tell(conn, settlement, EventKind.SETTLEMENT_REJECTED, {"why": why}, now=now)
 
 
 def settle_kept(conn: Connection[TupleRow], session: ChargingSession, *, now: datetime) -> None:
@@ -126,8 +142,8 @@ def settle_by_samples(conn: Connection[TupleRow], session_id: UUID, *, now: date
 def _settle(
     conn: Connection[TupleRow], settlement: Settlement, session: ChargingSession, *, now: datetime
 ) -> None:
-    _compare(conn, settlement, now=now)
-    timed = _by_our_clock(conn, settlement, session, now=now)
+    timed = _by_our_clock(conn, _believed(conn, settlement, now=now), session, now=now)
+    _follow_register(conn, timed, now=now)
     end = _End(
         started_at=timed.started_at,
         ended_at=timed.ended_at,
@@ -210,6 +226,7 @@ def _kept(conn: Connection[TupleRow], session: ChargingSession) -> Settlement | 
         start_register_dwh=body["start_register_dwh"],
         end_register_dwh=body["end_register_dwh"],
         energy_dwh=body["energy_dwh"],
+        max_power_dw=body["max_power_dw"],
         slots=[
             SettledSlot(meter.SLOT_EPOCH + slot * meter.SLOT, energy_dwh, duration_s)
             for slot, energy_dwh, duration_s in body["slots"]
@@ -273,21 +290,39 @@ def _keep(conn: Connection[TupleRow], settlement: Settlement, outcome: Outcome, 
     return False
 
 
-def _compare(conn: Connection[TupleRow], settlement: Settlement, *, now: datetime) -> None:
-    """Registers and samples witness the energy; a contradiction is the operator's to look at."""
-    by_registers_dwh = settlement.end_register_dwh - settlement.start_register_dwh
-    by_samples_dwh = meter.highest_energy_dwh(conn, settlement.session_id)
-    differs = (
-        abs(by_registers_dwh - settlement.energy_dwh) > ENERGY_TOLERANCE_DWH
-        or by_samples_dwh > settlement.energy_dwh + ENERGY_TOLERANCE_DWH
+def _believed(conn: Connection[TupleRow], settlement: Settlement, *, now: datetime) -> Settlement:
+    """The settlement with no more energy than its witnesses bear out; a contradiction is the operator's to look at."""
+    witnesses = Witnesses(
+        registers_dwh=settlement.end_register_dwh - settlement.start_register_dwh,
+        samples_dwh=meter.highest_energy_dwh(conn, settlement.session_id),
+        max_power_dw=settlement.max_power_dw,
     )
-    if differs:
-        facts = {
-            "energy_dwh": settlement.energy_dwh,
-            "registers_dwh": by_registers_dwh,
-            "samples_dwh": by_samples_dwh,
-        }
-        _tell(conn, settlement, EventKind.SETTLEMENT_DIFFERS, facts, now=now)
+    claims = [(slot.energy_dwh, slot.duration_s) for slot in settlement.slots]
+    if not witnesses.differ(claims):
+        return settlement
+    believed_dwh = witnesses.believed(claims)
+    facts = {"energy_dwh": settlement.energy_dwh, "charged_dwh": sum(believed_dwh), **asdict(witnesses)}
+    _tell(conn, settlement, EventKind.SETTLEMENT_DIFFERS, facts, now=now)
+    slots = [
+        replace(slot, energy_dwh=energy_dwh)
+        for slot, energy_dwh in zip(settlement.slots, believed_dwh, strict=True)
+    ]
+    return replace(settlement, energy_dwh=sum(believed_dwh), slots=slots)
+
+
+def _follow_register(conn: Connection[TupleRow], settlement: Settlement, *, now: datetime) -> None:
+    """A register that did not begin where it ended before has been reset, or has counted what nobody charged."""
+    before_dwh = ports.register_read(
+        conn,
+        pile_id=settlement.pile_id,
+        port_no=settlement.port_no,
+        last_dwh=settlement.end_register_dwh,
+        began_at=settlement.started_at,
+        ended_at=settlement.ended_at,
+    )
+    if before_dwh is not None and abs(settlement.start_register_dwh - before_dwh) > TOLERANCE_DWH:
+        facts = {"before_dwh": before_dwh, "start_register_dwh": settlement.start_register_dwh}
+        _tell(conn, settlement, EventKind.REGISTER_JUMPED, facts, now=now)
 
 
 def _by_our_clock(

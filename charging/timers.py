@@ -36,6 +36,9 @@ SETTLEMENT_GIVEN_UP_AFTER = timedelta(days=3)
 ORDERS_LOOKED_AT = 500
 """Unpaid orders one look takes in, oldest first."""
 
+SAMPLES_MAY_FOLLOW = timedelta(hours=1)
+"""After a pile's record was rejected, so long for its samples of before; then they settle the session."""
+
 Step = Callable[[Connection[TupleRow], Waits, datetime], bool]
 
 
@@ -90,16 +93,24 @@ def mark_overdue(conn: Connection[TupleRow], waits: Waits, now: datetime) -> boo
 
 
 def settle_by_samples(conn: Connection[TupleRow], waits: Waits, now: datetime) -> bool:
-    """Settle one session by its samples when its pile has not said for days how it ended."""
+    """Settle one session by its samples when its pile has not said for days how it ended, or said it unusably."""
     del waits
     row = conn.execute(
         """
         SELECT session_id FROM charging_session
          WHERE state = 'awaiting_settlement'
-           AND coalesce(started_at, paid_at) + limit_s * interval '1 second' + %(patience)s < %(now)s
+           AND (coalesce(started_at, paid_at) + limit_s * interval '1 second' + %(patience)s < %(now)s
+                OR EXISTS (SELECT 1 FROM session_transition AS told
+                            WHERE told.session_id = charging_session.session_id AND told.cause = %(rejected)s
+                              AND told.at + %(backlog)s < %(now)s))
          ORDER BY created_at LIMIT 1
         """,
-        {"patience": SETTLEMENT_GIVEN_UP_AFTER, "now": now},
+        {
+            "patience": SETTLEMENT_GIVEN_UP_AFTER,
+            "rejected": settlements.RECORD_REJECTED,
+            "backlog": SAMPLES_MAY_FOLLOW,
+            "now": now,
+        },
     ).fetchone()
     if row is None:
         return False

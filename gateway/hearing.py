@@ -59,6 +59,7 @@ def boot(conn: Connection, heard: Heard) -> Reply:
     """The pile is up; it is told the time, its rhythm, and which configuration and tariff it should have."""
     message = _of(messages.Boot, heard)
     now = heard.frame.received_at
+    off = _instant(message.at_ms) - now
     pile = piles.booted(
         conn,
         piles.BootReport(
@@ -72,6 +73,7 @@ def boot(conn: Connection, heard: Heard) -> Reply:
             signal_dbm=message.signal_dbm,
             reason=message.reason.word,
             unsent=message.unsent,
+            clock_off=off if abs(off) > heard.waits.clock_jump else timedelta(0),
         ),
         now=now,
     )
@@ -224,10 +226,11 @@ def settlement(conn: Connection, heard: Heard) -> Reply:
     """The pile's final record; a contradictory one is refused for good, so that the pile need not keep it."""
     message = _of(messages.Settlement, heard)
     refusal = None
+    record, now = _settlement(heard, message), heard.frame.received_at
     try:
-        outcome = settlements.settle(conn, _settlement(heard, message), now=heard.frame.received_at)
-        result = SettlementResult[outcome.name]
-    except SettlementInconsistent:
+        result = SettlementResult[settlements.settle(conn, record, now=now).name]
+    except SettlementInconsistent as error:
+        settlements.rejected(conn, record, why=error.why, now=now)
         refusal = Refusal.SETTLEMENT_INCONSISTENT
         result = SettlementResult.REJECTED
 
@@ -277,6 +280,7 @@ def _settlement(heard: Heard, message: messages.Settlement) -> settlements.Settl
         start_register_dwh=message.start_register_dwh,
         end_register_dwh=message.end_register_dwh,
         energy_dwh=message.energy_dwh,
+        max_power_dw=message.max_power_dw,
         slots=[
             settlements.SettledSlot(_EPOCH + slot.slot * _HALF_HOUR, slot.energy_dwh, slot.duration_s)
             for slot in message.slots

@@ -42,6 +42,7 @@ OWNERS = {
     "0010_safety": "charging",
     "0011_identity": "charging",
     "0012_firmware_and_local_starts": "charging",
+    "0013_port_registers": "charging",
 }
 DATABASE_TABLES = ("schema_migration", "job_queue_version")
 # Reports: made from the meter, read by whoever owns meter samples.

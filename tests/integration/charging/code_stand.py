@@ -101,6 +101,7 @@ def settlement_as_sent(session_id: UUID, *, port_no: int = 1) -> Settlement:
         "start_register_dwh": 5_000,
         "end_register_dwh": 15_000,
         "energy_dwh": 10_000,
+        "max_power_dw": 10_000,
         "slots": [[slot, 5_000, 1_800], [slot + 1, 5_000, 1_800]],
         "stop_reason": "full",
     }
@@ -114,6 +115,7 @@ def settlement_as_sent(session_id: UUID, *, port_no: int = 1) -> Settlement:
         start_register_dwh=5_000,
         end_register_dwh=15_000,
         energy_dwh=10_000,
+        max_power_dw=10_000,
         slots=[SettledSlot(begin + timedelta(minutes=30 * part), 5_000, 1_800) for part in range(2)],
         stop_reason="full",
         body=body,

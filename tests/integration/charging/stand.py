@@ -100,6 +100,7 @@ class Stand:
         pile_id: str = PILE,
         started_at: datetime | None = None,
         registers_dwh: int | None = None,
+        max_power_dw: int = 10_000,
     ) -> Settlement:
         """A settlement with (seconds, 0.1 Wh) per half hour, from `started_at` on."""
         begin = started_at or session.started_at or self.now
@@ -120,6 +121,7 @@ class Stand:
             start_register_dwh=5000,
             end_register_dwh=5000 + (energy_dwh if registers_dwh is None else registers_dwh),
             energy_dwh=energy_dwh,
+            max_power_dw=max_power_dw,
             slots=settled,
             stop_reason="full",
             body={"energy_dwh": energy_dwh, "duration_s": duration_s},

@@ -14,6 +14,7 @@ from charging.errors import SettlementInconsistent
 from charging.events import EventKind
 from charging.meter import MeterFrame, PortSample
 from charging.session_states import SessionState
+from charging.sessions import ChargingSession
 from charging.settlements import Outcome
 from database.pool import Connection
 from tests.integration.charging.stand import PILE, WAITS, Stand
@@ -143,6 +144,93 @@ def test_registers_that_contradict_the_energy_are_told(stand: Stand) -> None:
     session = stand.charging()
     stand.settle(stand.settlement(session, registers_dwh=9000))
     assert EventKind.SETTLEMENT_DIFFERS in kinds(stand)
+
+
+def charged_dwh(stand: Stand, session: ChargingSession) -> int:
+    charge = charges.get(stand.conn, session.session_id)
+    assert charge is not None
+    return charge.energy_dwh
+
+
+def test_energy_that_no_power_explains_costs_no_more_than_the_highest_power_could_bring(stand: Stand) -> None:
+    """The register jumped by 1 kWh in the second half hour, and with it the count, the samples and the registers."""
+    session = stand.charging()
+    meter_for(stand, session.session_id, minutes=60, power_dw=12_000)
+    jumped = stand.settlement(session, slots=((1200, 600), (1800, 10_900), (600, 300)), max_power_dw=2000)
+    assert stand.settle(jumped) is Outcome.STORED
+    assert charged_dwh(stand, session) == 600 + 1000 + 300
+    assert EventKind.SETTLEMENT_DIFFERS in kinds(stand)
+
+
+def test_energy_that_neither_registers_nor_samples_bear_out_is_not_charged(stand: Stand) -> None:
+    session = stand.charging()
+    meter_for(stand, session.session_id, minutes=20, power_dw=1800)
+    stand.settle(stand.settlement(session, slots=((1200, 600), (1800, 900), (600, 300)), registers_dwh=300))
+    assert charged_dwh(stand, session) == 600
+    assert EventKind.SETTLEMENT_DIFFERS in kinds(stand)
+
+
+def test_samples_bear_out_what_a_fallen_register_has_forgotten(stand: Stand) -> None:
+    session = stand.charging()
+    meter_for(stand, session.session_id, minutes=60, power_dw=1800)
+    stand.settle(stand.settlement(session, registers_dwh=0))
+    assert charged_dwh(stand, session) == 1800
+    assert EventKind.SETTLEMENT_DIFFERS in kinds(stand)
+
+
+def test_registers_bear_out_what_lost_samples_would_have_shown(stand: Stand) -> None:
+    session = stand.charging()
+    stand.settle(stand.settlement(session))
+    assert charged_dwh(stand, session) == 1800
+    assert EventKind.SETTLEMENT_DIFFERS not in kinds(stand)
+
+
+@pytest.mark.parametrize(("start_dwh", "jumped"), [(6_800, False), (0, True), (106_800, True)])
+def test_a_register_that_moved_between_two_sessions_is_told(
+    stand: Stand, start_dwh: int, jumped: bool
+) -> None:
+    first = stand.charging()
+    stand.settle(stand.settlement(first))
+    stand.now += timedelta(hours=2)
+    second = stand.charging()
+    record = stand.settlement(second)
+    stand.settle(replace(record, start_register_dwh=start_dwh, end_register_dwh=start_dwh + 1800))
+    assert charged_dwh(stand, second) == 1800
+    assert (EventKind.REGISTER_JUMPED in kinds(stand)) is jumped
+
+
+def test_a_session_told_after_a_later_one_says_nothing_of_the_register(stand: Stand) -> None:
+    first = stand.charging()
+    early = stand.settlement(first)
+    later = replace(early, session_id=uuid4(), start_register_dwh=90_000, end_register_dwh=91_800)
+    moved = timedelta(hours=4)
+    stand.settle(replace(later, started_at=early.started_at + moved, ended_at=early.ended_at + moved))
+    stand.settle(early)
+    assert EventKind.REGISTER_JUMPED not in kinds(stand)
+
+
+def test_a_session_whose_record_is_rejected_is_settled_by_its_samples_within_the_hour(stand: Stand) -> None:
+    session = stand.charging(amount_fen=300)
+    meter_for(stand, session.session_id, minutes=60, power_dw=1800)
+    bad = replace(stand.settlement(session), end_register_dwh=1)
+    for _ in range(2):
+        settlements.rejected(
+            stand.conn, bad, why="the end register is below the start register", now=stand.now
+        )
+    told = [
+        each
+        for each in events.newest(stand.conn, PILE, limit=20)
+        if each.kind == EventKind.SETTLEMENT_REJECTED
+    ]
+    assert len(told) == 1
+    stand.sweep()
+    assert sessions.get(stand.conn, session.session_id).state is SessionState.AWAITING_SETTLEMENT
+    stand.now += timers.SAMPLES_MAY_FOLLOW + timedelta(minutes=1)
+    stand.sweep()
+    settled = sessions.get(stand.conn, session.session_id)
+    assert (settled.state, settled.energy_dwh) == (SessionState.SETTLED, 1800)
+    settlements.rejected(stand.conn, bad, why="again", now=stand.now)
+    assert sessions.get(stand.conn, session.session_id).state is SessionState.SETTLED
 
 
 def test_a_settlement_that_contradicts_itself_is_refused_and_stores_nothing(stand: Stand) -> None:

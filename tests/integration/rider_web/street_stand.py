@@ -263,6 +263,7 @@ class StreetStand:
                 start_register_dwh=70_000,
                 end_register_dwh=70_000 + before,
                 energy_dwh=before,
+                max_power_dw=10_000,
                 slots=[SettledSlot(at, energy, seconds) for at, (energy, seconds) in sorted(slots.items())],
                 stop_reason=reason,
                 body={"energy_dwh": before, "duration_s": duration_s},
