@@ -1,15 +1,18 @@
-"""Piles' answers to commands that nothing but the command's own row waits for: any number of them in one statement.
+"""Piles' answers to commands that nothing but the command's own row waits for: any number of them in one round trip.
 
 Where an answer of service changes something else as well, FOLLOWERS does it in the same transaction.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg import Connection
+from psycopg.pq import PipelineStatus
 from psycopg.rows import TupleRow, class_row
+from psycopg.types.json import Jsonb
 
 from charging.commands import Command, CommandKind, CommandState
 
@@ -34,6 +37,20 @@ class Answer:
         """What the command becomes."""
         return CommandState.DONE if self.done else CommandState.REFUSED
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The answer as the query's parameters."""
+        result = (
+            {"result": self.result} if self.cause is None else {"result": self.result, "cause": self.cause}
+        )
+        return {
+            "command_id": self.command_id,
+            "pile_id": self.pile_id,
+            "state": self.state,
+            "result": Jsonb(result),
+            "received_at": self.received_at,
+        }
+
 
 Follower = Callable[[Connection[TupleRow], Command, Answer], None]
 
@@ -51,46 +68,45 @@ def take(conn: Connection[TupleRow], answers: Sequence[Answer]) -> None:
     """
     if not answers:
         return
-    # Two answers to one command: the first counts. Locked by id, as two gateways may hold the same after a takeover.
+    # Two answers to one command: the first counts. In the order of ids, as two gateways may hold the same after a
+    # takeover. One small statement each goes through a pipeline faster than one that takes them all apart again.
     first = {(answer.command_id, answer.pile_id): answer for answer in reversed(answers)}
+    facts = [first[key].facts for key in sorted(first)]
+    if not any(answer.of_service for answer in answers):
+        _take_all(conn, facts)
+        return
     with conn.cursor(row_factory=class_row(Command)) as cursor:
-        cursor.execute(
-            """
-            WITH answer AS (
-                SELECT command_id, command.state AS found, heard.state, heard.received_at,
-                       jsonb_strip_nulls(jsonb_build_object('result', heard.result, 'cause', heard.cause)) AS result
-                  FROM unnest(%(command_ids)s::uuid[], %(pile_ids)s::text[], %(states)s::text[], %(results)s::text[],
-                              %(causes)s::text[], %(received_at)s::timestamptz[])
-                       AS heard (command_id, pile_id, state, result, cause, received_at)
-                  JOIN command USING (command_id, pile_id)
-                 WHERE command.state IN ('pending', 'sent') OR command.state = 'expired' AND command.late_at IS NULL
-                 ORDER BY command_id FOR NO KEY UPDATE OF command),
-            late AS (
-                UPDATE command SET late_result = answer.result, late_at = answer.received_at
-                  FROM answer WHERE command.command_id = answer.command_id AND answer.found = 'expired'),
-            done AS (
-                UPDATE command SET state = answer.state, answered_at = answer.received_at, result = answer.result
-                  FROM answer WHERE command.command_id = answer.command_id AND answer.found <> 'expired'
-                RETURNING command.command_id, pile_id, session_id, kind, body, command.state, created_at, expires_at,
-                          send_count),
-            told AS (SELECT pg_notify('command_outcome', command_id::text), command_id FROM done)
-            SELECT done.command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count
-              FROM done JOIN told USING (command_id)
-            """,
-            {
-                "command_ids": [answer.command_id for answer in first.values()],
-                "pile_ids": [answer.pile_id for answer in first.values()],
-                "states": [answer.state for answer in first.values()],
-                "results": [answer.result for answer in first.values()],
-                "causes": [answer.cause for answer in first.values()],
-                "received_at": [answer.received_at for answer in first.values()],
-            },
-        )
-        if not any(answer.of_service for answer in first.values()):
-            # Asking for the rows would cost a round trip that plain answers are spared.
-            return
-        answered = cursor.fetchall()
+        cursor.executemany(_TAKE, facts, returning=True)
+        answered = [command for result in cursor.results() for command in result.fetchall()]
     for command in sorted(answered, key=lambda command: command.command_id):
         follow = FOLLOWERS.get(command.kind)
         if follow is not None:
             follow(conn, command, first[command.command_id, command.pile_id])
+
+
+def _take_all(conn: Connection[TupleRow], facts: Sequence[Mapping[str, Any]]) -> None:
+    if conn.pgconn.pipeline_status is PipelineStatus.OFF:
+        conn.cursor().executemany(_TAKE, facts)
+        return
+    # In the caller's pipeline nothing is waited for before its commit.
+    for one in facts:
+        conn.execute(_TAKE, one)
+
+
+_TAKE: LiteralString = """
+    WITH answered AS (
+        UPDATE command
+           SET state = CASE state WHEN 'expired' THEN state ELSE %(state)s END,
+               answered_at = CASE state WHEN 'expired' THEN answered_at ELSE %(received_at)s END,
+               result = CASE state WHEN 'expired' THEN result ELSE %(result)s END,
+               late_at = CASE state WHEN 'expired' THEN %(received_at)s END,
+               late_result = CASE state WHEN 'expired' THEN %(result)s END
+         WHERE command_id = %(command_id)s AND pile_id = %(pile_id)s
+           AND (state IN ('pending', 'sent') OR state = 'expired' AND late_at IS NULL)
+        RETURNING command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count,
+                  late_at),
+    told AS (
+        SELECT pg_notify('command_outcome', command_id::text), command_id FROM answered WHERE late_at IS NULL)
+    SELECT command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count
+      FROM answered JOIN told USING (command_id)
+"""

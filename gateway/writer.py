@@ -7,7 +7,7 @@ another reason is stored frame by frame, so that only the frame at fault is put 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Protocol
@@ -104,7 +104,7 @@ class Writer:
         stop: Event,
     ) -> None:
         self.health = WriterHealth()
-        self._conn = KeptConnection(pool)
+        self._conn = KeptConnection(pool, autocommit=True)
         self._batch = batch
         self._inbound = inbound
         self._replies = replies
@@ -177,7 +177,7 @@ class Writer:
 
     def _commit(self, frames: Sequence[Frame]) -> "_Stored":
         stored = _Stored()
-        with self._conn.use() as conn, _fewest_round_trips(conn, frames), conn.transaction():
+        with self._conn.use() as conn, _one_transaction(conn, frames):
             stored.sort(self._inbound.read(conn, frames))
             stored.rekeyed = self._inbound.first_uses(stored.heard)
             if stored.rekeyed:
@@ -300,15 +300,16 @@ class _Order:
         return {heard.pile_id for heard in self.money if isinstance(heard.message, messages.Alarm)}
 
 
-def _fewest_round_trips(conn: Connection, frames: Sequence[Frame]) -> AbstractContextManager[object]:
-    """A pipeline for a batch of plain answers: somebody waits for each, and round trips are most of their way.
+def _one_transaction(conn: Connection, frames: Sequence[Frame]) -> AbstractContextManager[object]:
+    """A transaction; for a batch of plain answers a pipeline, which is one too: somebody waits for each of them.
 
-    In a pipeline no statement's row count is known before its result is fetched and COPY is refused, so whatever
+    What is sent between two syncs of a pipeline commits together at the second, without a BEGIN and a COMMIT to wait
+    for. In a pipeline no statement's row count is known before its result is fetched and COPY is refused, so whatever
     runs handlers or stores meter frames goes without. Errors surface at the next fetch, the last when it ends.
     """
     if all(frame.topic.endswith(_PLAIN_ANSWERS) for frame in frames):
         return conn.pipeline()
-    return nullcontext()
+    return conn.transaction()
 
 
 def _in_order_of_locks(heard: Sequence[Heard]) -> _Order:

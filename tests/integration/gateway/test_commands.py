@@ -106,6 +106,8 @@ def test_nothing_but_boot_ack_goes_down_before_the_boot_is_answered(
     gateway = start_gateway()
     pile = connect_pile("YQ-01")
     pile.boots()
+    # The pile hears the answer before the gateway has noted that it is out.
+    until(lambda: gateway.health.outbox.replies_sent)
     gateway.outbox.hold(["YQ-01"])
     session_id = laid_out.order("YQ-01")
     until(lambda: laid_out.command_states()[0][1] > 0)
