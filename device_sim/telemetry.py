@@ -12,12 +12,14 @@ TIME_REQUEST_EVERY_MS: Final = 12 * 3_600_000
 
 
 class Telemetry(Part):
-    """Heartbeats and meter frames on the pile's own grid."""
+    """Heartbeats and meter frames on the pile's own grid; sessions that outlived a power cut are sampled again."""
 
     def __init__(self, pile: Pile) -> None:
         super().__init__(pile)
         self._heartbeat_ms = pile.now_ms
-        self._sample_ms = NEVER_MS
+        resumed = bool(pile.metered_ports())
+        tick_ms = pile.device_clock.next_tick(pile.now_ms, pile.thresholds.sample_s)
+        self._sample_ms = tick_ms if resumed else NEVER_MS
         self._sampled_ms = 0
 
     def boot_acknowledged(self, at_ms: int) -> None:

@@ -45,7 +45,11 @@ def test_sessions_go_on_after_the_power_cut_but_not_where_the_plug_was_pulled(be
     assert (lost.port, lost.stop_reason) == (4, StopReason.POWER_LOSS)
     states = {change.port: change.state for change in bench.heard(PortStateChanged)[-10:]}
     assert states == dict.fromkeys(range(1, 11), PortState.CHARGING) | {4: PortState.IDLE}
+    before_cut = len(bench.heard(MeterFrame))
     bench.wait(600)
+    again = bench.heard(MeterFrame)[before_cut:]
+    assert len(again) == 20
+    assert all(len(frame.samples) == 9 for frame in again)
     for number in (1, 2, 3, 10):
         assert bench.pile.ports[number].register_dwh(bench.now_ms) > before[number]
     bench.wait(12 * 3_600)
