@@ -5,7 +5,7 @@ device's units: 0.1 W, 0.1 Wh, 0.1 V, mA, 0.1 °C, thousandths.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -46,12 +46,13 @@ class PortSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterFrame:
-    """All busy ports of one pile at one instant."""
+    """All busy ports of one pile at one instant; not `dated` where the pile knew no date."""
 
     pile_id: str
     sampled_at: datetime
     received_at: datetime
     samples: Sequence[PortSample]
+    dated: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,12 @@ def write_batch(
 ) -> Written:
     """Store the frames that are new with all their samples, and tell whoever watches the sessions.
 
+    A frame without a date belongs where its first known session, begun at an instant we know, was so many seconds old.
     A sample is proof that power flows, so a session that was still starting is charging from then on.
 
     `takes_copy` is false only for a server without COPY FROM STDIN; the rows are the same.
     """
-    fresh = _claim_frames(conn, frames)
+    fresh = _claim_frames(conn, _dated(conn, frames))
     samples = [(frame, sample) for frame in fresh for sample in frame.samples]
     if samples:
         (_copy_samples if takes_copy else _insert_samples)(conn, samples)
@@ -162,6 +164,34 @@ def highest_energy_dwh(conn: Connection[TupleRow], session_id: UUID) -> int:
         {"session_id": session_id},
     ).fetchone()
     return int(row[0]) if row else 0
+
+
+def _dated(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> Sequence[MeterFrame]:
+    undated = [frame for frame in frames if not frame.dated]
+    if not undated:
+        return frames
+    rows = conn.execute(
+        """
+        SELECT session_id, started_at FROM charging_session
+         WHERE session_id = ANY(%(session_ids)s) AND pile_id = ANY(%(pile_ids)s) AND started_at IS NOT NULL
+        """,
+        {
+            "session_ids": [sample.session_id for frame in undated for sample in frame.samples],
+            "pile_ids": [frame.pile_id for frame in undated],
+        },
+    ).fetchall()
+    started_at: dict[UUID, datetime] = dict(rows)
+
+    def instant(frame: MeterFrame) -> datetime:
+        if frame.dated:
+            return frame.sampled_at
+        known = (sample for sample in frame.samples if sample.session_id in started_at)
+        sample = next(known, None)
+        if sample is None:
+            return frame.received_at
+        return started_at[sample.session_id] + timedelta(seconds=sample.elapsed_s)
+
+    return [replace(frame, sampled_at=instant(frame)) for frame in frames]
 
 
 def _claim_frames(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> list[MeterFrame]:

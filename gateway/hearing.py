@@ -21,7 +21,7 @@ from gateway.telling import epoch_ms
 from protocol import messages
 from protocol.envelope import Counter
 from protocol.fields import Message, WireEnum
-from protocol.words import CommandResult, PortState, SettlementResult, StartResult, StopResult
+from protocol.words import ClockState, CommandResult, PortState, SettlementResult, StartResult, StopResult
 
 USUAL_WAITS = Waits()
 
@@ -247,6 +247,7 @@ def meter_frame(heard: Heard) -> meter.MeterFrame:
         pile_id=heard.pile_id,
         sampled_at=_instant(message.sampled_at_ms),
         received_at=heard.frame.received_at,
+        dated=message.clock is not ClockState.NONE,
         samples=[
             meter.PortSample(
                 session_id=sample.session_id,

@@ -319,6 +319,25 @@ def test_a_sample_proves_that_power_flows(stand: Stand) -> None:
     assert (running.state, running.started_at) == (SessionState.CHARGING, stand.now)
 
 
+def test_samples_of_a_pile_without_a_date_lie_where_their_session_has_them(stand: Stand) -> None:
+    session = stand.charging()
+    begun_at = stand.now
+    stand.now = datetime(1970, 1, 1, 0, 5, tzinfo=UTC)
+    meter_for(stand, session.session_id, minutes=2, power_dw=1800, received_at=begun_at, dated=False)
+    points = meter.curve(stand.conn, session.session_id, most_points=10)
+    assert [point.sampled_at - begun_at for point in points] == [timedelta(minutes=1), timedelta(minutes=2)]
+    assert sessions.get(stand.conn, session.session_id).last_sampled_at == points[-1].sampled_at
+
+
+def test_samples_without_a_date_before_anything_is_known_lie_where_they_arrived(stand: Stand) -> None:
+    session = stand.paid()
+    arrived_at = stand.now
+    stand.now = datetime(1970, 1, 1, 0, 5, tzinfo=UTC)
+    meter_for(stand, session.session_id, minutes=1, power_dw=1800, received_at=arrived_at, dated=False)
+    [point] = meter.curve(stand.conn, session.session_id, most_points=10)
+    assert point.sampled_at == arrived_at
+
+
 def test_a_settlement_for_another_port_is_not_this_session(stand: Stand) -> None:
     session = stand.charging(port_no=1)
     wrong = replace(stand.settlement(session), port_no=2)
@@ -331,13 +350,22 @@ def test_a_session_closed_without_refund_says_when(stand: Stand) -> None:
     assert sessions.get(stand.conn, session.session_id).closed_at is not None
 
 
-def meter_for(stand: Stand, session_id: UUID, *, minutes: int, power_dw: int) -> None:
+def meter_for(
+    stand: Stand,
+    session_id: UUID,
+    *,
+    minutes: int,
+    power_dw: int,
+    received_at: datetime | None = None,
+    dated: bool = True,
+) -> None:
     """Store a sample a minute of constant power, from now on."""
     frames = [
         MeterFrame(
             pile_id=PILE,
             sampled_at=stand.now + timedelta(minutes=minute),
-            received_at=stand.now + timedelta(minutes=minute),
+            received_at=received_at or stand.now + timedelta(minutes=minute),
+            dated=dated,
             samples=[
                 PortSample(
                     session_id=session_id,
