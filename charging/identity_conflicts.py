@@ -13,9 +13,6 @@ from psycopg.types.json import Jsonb
 from charging import events
 from charging.events import EventKind
 
-EPISODE_ENDS_AFTER = timedelta(minutes=10)
-"""So long without another sign, and the next one begins a new episode."""
-
 
 class ConflictKind(StrEnum):
     DUPLICATE_IDENTITY = "duplicate_identity"
@@ -56,9 +53,13 @@ def observed(
     kind: ConflictKind,
     observations: int,
     detail: Mapping[str, Any],
+    episode: timedelta,
     now: datetime,
 ) -> bool:
-    """Count what was seen of a registered pile; the first of an episode becomes an event. Says whether it was."""
+    """Count what was seen of a registered pile; the first of an episode becomes an event. Says whether it was.
+
+    An episode ends when nothing was seen for as long as `episode`.
+    """
     # The pile's row serialises several gateways: one episode, one event.
     known = conn.execute(
         "SELECT pile_id FROM pile WHERE pile_id = %(pile_id)s FOR NO KEY UPDATE", {"pile_id": pile_id}
@@ -71,7 +72,7 @@ def observed(
         "observations": observations,
         "detail": Jsonb(dict(detail)),
         "now": now,
-        "since": now - EPISODE_ENDS_AFTER,
+        "since": now - episode,
     }
     goes_on = conn.execute(
         """

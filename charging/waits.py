@@ -20,6 +20,8 @@ class Waits:
     """How long a configuration, a tariff or a port's service state is sent; then it is looked at again."""
     clock_jump: timedelta = timedelta(seconds=60)
     """A pile's clock may be off by so much when it asks for the time before the operator is told."""
+    identity_episode: timedelta = timedelta(minutes=10)
+    """So long without another sign of two devices under one identity, and the next one begins a new episode."""
     resend: timedelta = timedelta(seconds=5)
     """Between two sendings of one command."""
     silence: timedelta = timedelta(seconds=15)

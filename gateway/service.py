@@ -117,6 +117,7 @@ class Gateway:
             doorman=Doorman(broker_url=parts.broker_url, tls=parts.tls),
             flood_limits=parts.flood_limits,
             clock=parts.clock,
+            episode=parts.waits.identity_episode,
             stop=self._stop_warden,
         )
         self._writer = Writer(

@@ -68,14 +68,17 @@ class Warden:
         doorman: Doorman,
         flood_limits: FloodLimits,
         clock: Callable[[], datetime],
+        episode: timedelta,
         stop: Event,
         seconds: Callable[[], float] = monotonic,
     ) -> None:
+        """`episode` is how long without another sign ends an episode, by the clock."""
         self.health = WardenHealth()
         self.guard = FloodGuard(flood_limits, caught=self._caught, seconds=seconds)
         self._pool = pool
         self._doorman = doorman
         self._clock = clock
+        self._episode = episode
         self._stop = stop
         self._seconds = seconds
         self._lock = Lock()
@@ -188,6 +191,7 @@ class Warden:
                     kind=sign.kind,
                     observations=count,
                     detail=sign.detail,
+                    episode=self._episode,
                     now=self._clock(),
                 )
             self.health.signs += count

@@ -115,6 +115,7 @@ def test_conflicts_are_shown_with_their_numbers(stand: StreetStand) -> None:
                 kind=ConflictKind.DUPLICATE_IDENTITY,
                 observations=3,
                 detail={"boot": 7},
+                episode=timedelta(minutes=10),
                 now=NOON,
             )
     [shown] = stand.operator.get(f"/piles/{PILE}/identity-conflicts").json()
