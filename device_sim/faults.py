@@ -140,7 +140,8 @@ async def _act(order: Order, scene: Scene) -> None:
 async def _duplicate_identity(scene: Scene, values: Sequence[float]) -> None:
     """A second pile comes up with the identity and the memory of the first, for so many real seconds.
 
-    They take the connection from each other. The platform raises ``duplicate_identity`` and loses or doubles nothing.
+    They take the connection from each other. The platform raises ``duplicate_identity`` once and charges nothing twice:
+    of two records of one session the first counts. When the second pile is gone, the first works as before.
     """
     folder = scene.pile.config.folder
     twin_folder = folder.with_name(f"{folder.name}-twin")
@@ -158,7 +159,8 @@ async def _duplicate_identity(scene: Scene, values: Sequence[float]) -> None:
 async def _clock_1970(scene: Scene, values: Sequence[float]) -> None:
     """The pile has no battery for its clock and wakes in 1970; it loses power once more for so many seconds.
 
-    The platform sets the clock at boot, takes its records as they are marked, and puts them where they belong.
+    A session is settled with the times of the clock it began with. The platform sets the clock at boot, tells the
+    operator how far it was off, and moves what was dated in 1970 onto its own clock: samples, times and price bands.
     """
     scene.say(f"{scene.pile_id}: its clock is {scene.pile.pile.clock.word}; loses power")
     scene.pile.cut_power(scene.real_s(values[0]))
@@ -168,9 +170,9 @@ async def _clock_1970(scene: Scene, values: Sequence[float]) -> None:
 async def _register_reset(scene: Scene, values: Sequence[float]) -> None:
     """A port's energy register falls to zero; the session's own count goes on. ``port`` 0: the first that charges.
 
-    Where the end register is below the start register the platform answers the settlement with ``rejected`` and
-    says so; the session then ends as one whose settlement never came. Else it bills the slots and tells the
-    operator that the registers differ.
+    Where the end register is below the start register the platform answers the settlement with ``rejected``, tells the
+    operator, and settles the session by its samples within the hour. Else, as between two sessions, it charges what
+    the samples bear out and tells the operator that the register has moved.
     """
     port = await _charging_port(scene, round(values[0]))
     pile = scene.pile.pile
@@ -181,7 +183,8 @@ async def _register_reset(scene: Scene, values: Sequence[float]) -> None:
 async def _register_jump(scene: Scene, values: Sequence[float]) -> None:
     """A port's energy register jumps up by so many kWh. ``port`` 0: the first that charges.
 
-    The platform bills the energy of the slots, not the registers, and tells the operator that they differ.
+    The platform charges the energy of the slots as far as registers or samples bear it out and the highest power
+    explains it: a jump costs nobody anything. Amid a session or between two, the operator is told.
     """
     port = await _charging_port(scene, round(values[1]))
     scene.pile.pile.ports[port].shift_register(round(values[0] * 10_000), at_ms=scene.pile.now_ms())
@@ -191,8 +194,8 @@ async def _register_jump(scene: Scene, values: Sequence[float]) -> None:
 async def _power_cut(scene: Scene, values: Sequence[float]) -> None:
     """The mains go for so many seconds once so many ports charge (0: at once).
 
-    With ``resume_after_power`` the sessions go on if power returns in time and the plugs stayed in; else each is
-    settled as ``power_loss`` with what was known, less than a sample interval lost, and the rest refunded.
+    With ``resume_after_power`` the sessions go on, and are sampled again, if power returns in time and the plugs stayed
+    in; else each is settled as ``power_loss`` with what was known, and the rest refunded. Each is charged once.
     """
     await scene.charging(round(values[1]))
     scene.say(f"{scene.pile_id}: no power for {values[0]:g} s")
@@ -203,8 +206,8 @@ async def _power_cut(scene: Scene, values: Sequence[float]) -> None:
 async def _settlement_late(scene: Scene, values: Sequence[float]) -> None:
     """Settlements are held back for so many seconds, then told.
 
-    The platform ends the session by its own rule meanwhile; what comes late is acknowledged and corrects the books
-    by entries of its own.
+    Three days after its longest possible end the platform settles a session by its samples. A record that comes later
+    is acknowledged, kept and told to the operator, and changes no money; one that comes before counts as usual.
     """
     scene.pile.silence(Settlement)
     scene.say(f"{scene.pile_id}: settlements are held back for {values[0]:g} s")
@@ -215,7 +218,7 @@ async def _settlement_late(scene: Scene, values: Sequence[float]) -> None:
 async def _settlement_missing(scene: Scene, _values: Sequence[float]) -> None:
     """Settlements never leave the pile.
 
-    The platform ends the session by its own rule when its patience is over, from samples, and refunds the rest.
+    Three days after a session's longest possible end the platform settles it by its samples and refunds the rest.
     """
     scene.pile.silence(Settlement)
     scene.say(f"{scene.pile_id}: settlements are lost")
@@ -225,7 +228,7 @@ async def _settlement_missing(scene: Scene, _values: Sequence[float]) -> None:
 async def _settlement_orphan(scene: Scene, values: Sequence[float]) -> None:
     """A settlement (so many Wh, on port 1) of a session nobody started.
 
-    The platform answers ``unknown_session_kept``, keeps it for the operator, and moves no money.
+    The platform answers ``unknown_session_kept``, keeps it, tells the operator, and moves no money.
     """
     session_id = uuid4()
     scene.pile.keep_record(session_id, _settlement_of_nobody(scene.pile, session_id, round(values[0] * 10)))
@@ -237,8 +240,8 @@ async def _settlement_orphan(scene: Scene, values: Sequence[float]) -> None:
 async def _offline(scene: Scene, values: Sequence[float]) -> None:
     """No network for so many seconds, once so many ports charge (0: at once).
 
-    Sessions go on to their limits. Samples are replayed with their own times; a stop sent meanwhile is carried out on
-    return, or finds the session ended; nothing is charged twice.
+    Sessions go on to their limits. Samples are replayed with their own times and leave no gap; a stop sent meanwhile
+    is carried out on return, or finds the session ended. What flowed until then is charged, once.
     """
     await scene.charging(round(values[1]))
     scene.say(f"{scene.pile_id}: no network for {values[0]:g} s")
