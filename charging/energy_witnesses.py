@@ -36,9 +36,9 @@ class Witnesses:
     def believed(self, claims: Sequence[tuple[int, int]]) -> list[int]:
         """What to charge for each claim of 0.1 Wh in so many seconds: as claimed, or less where nothing explains it."""
         energies_dwh = [energy_dwh for energy_dwh, _ in claims]
-        possible_dwh = [min(energy_dwh, self._most_dwh(seconds)) for energy_dwh, seconds in claims]
-        if sum(energies_dwh) > sum(possible_dwh) + TOLERANCE_DWH:
-            energies_dwh = possible_dwh
+        most_dwh = [self._most_dwh(seconds) for _, seconds in claims]
+        if sum(energies_dwh) > sum(most_dwh) + TOLERANCE_DWH:
+            energies_dwh = [min(each) for each in zip(energies_dwh, most_dwh, strict=True)]
         borne_out_dwh = max(self.registers_dwh, self.samples_dwh)
         if sum(energies_dwh) > borne_out_dwh + TOLERANCE_DWH:
             energies_dwh = _shrunk(energies_dwh, borne_out_dwh)

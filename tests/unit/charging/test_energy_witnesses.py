@@ -23,6 +23,11 @@ def test_a_jump_is_taken_out_of_the_half_hour_it_is_in() -> None:
     assert jumped.differ(claims)
 
 
+def test_energy_told_in_the_wrong_half_hour_is_still_charged() -> None:
+    claims = [(0, 1800), (900, 10)]
+    assert Witnesses(registers_dwh=900, samples_dwh=0, max_power_dw=1800).believed(claims) == [0, 900]
+
+
 def test_no_highest_power_makes_a_socket_bring_more_than_it_can() -> None:
     absurd = Witnesses(registers_dwh=50_000, samples_dwh=50_000, max_power_dw=1_000_000)
     assert absurd.believed([(50_000, 1800)]) == [17_500]
