@@ -238,7 +238,7 @@ class HandPile:
 
     def boot_message(self) -> messages.Boot:
         return messages.Boot(
-            at_ms=0,
+            at_ms=_ms(now()),
             connection=1,
             reason=BootReason.POWER,
             model="PW-10",
@@ -248,7 +248,7 @@ class HandPile:
             port_count=10,
             signal_dbm=-70,
             unsent=0,
-            clock=ClockState.NONE,
+            clock=ClockState.RTC,
         )
 
     def heartbeat(self, *, connection: int = 1) -> messages.Heartbeat:

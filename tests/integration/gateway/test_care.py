@@ -1,6 +1,7 @@
 """The care of a pile over the wire: answers, settings, tariff, extension, log and clock reach what they are for."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
@@ -29,6 +30,7 @@ from gateway.service import Gateway
 from pileway import composition
 from protocol import messages
 from protocol.words import (
+    ClockState,
     CommandCause,
     CommandResult,
     ConfigCause,
@@ -330,6 +332,20 @@ def test_a_clock_that_was_far_off_is_told_and_set(
             if event.kind == "clock_jumped"
         ]
     assert [round(jump, -2) for jump in jumps] == told
+
+
+def test_a_clock_that_woke_in_1970_is_told_once_a_boot(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", pool: Pool
+) -> None:
+    start_gateway()
+    pile = connect_pile("YQ-01")
+    for _ in range(2):
+        pile.say(replace(pile.boot_message(), at_ms=5_000, clock=ClockState.NONE))  # pyright: ignore[reportArgumentType]  # the decorator makes it a dataclass
+        pile.hears(messages.BootAck)
+    with pool.connection() as conn:
+        jumps = [event for event in events.newest(conn, "YQ-01", limit=10) if event.kind == "clock_jumped"]
+    assert len(jumps) == 1
+    assert jumps[0].detail["off_s"] < -50 * 365 * 86_400
 
 
 def test_on_a_faster_clock_the_same_real_delay_is_no_jump(
