@@ -114,7 +114,7 @@ def test_orders_are_listed_newest_first_page_by_page(stand: StreetStand) -> None
         (f"piles/{PILE}/locate", {"duration_s": 601}, 422, "invalid_request"),
         (f"piles/{PILE}/query", {"topic": "gossip"}, 422, "invalid_request"),
         (f"piles/{PILE}/reboot?wait_s=31", {}, 422, "invalid_request"),
-        (f"sessions/{uuid4()}/extend", {"limit_s": 60}, 404, "session_unknown"),
+        ("sessions/00000000-0000-4000-8000-000000000000/extend", {"limit_s": 60}, 404, "session_unknown"),
     ],
 )
 def test_what_cannot_be_ordered_is_refused_and_makes_no_command(

@@ -2,21 +2,25 @@
 
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 import pytest
 
 from charging import enrolment, rejections
+from charging.errors import ClaimRefused
 from charging.rejections import Rejection
 from tests.integration.rider_web.street_stand import NOON, PILE, StreetStand
+
+NOBODYS = "00000000-0000-4000-8000-000000000000"
+"""An id nobody has; tests are named by it, so it is no random one."""
 
 PATHS = (
     "/sites",
     "/piles",
     f"/piles/{PILE}",
     "/sessions",
-    f"/sessions/{uuid4()}",
+    f"/sessions/{NOBODYS}",
     "/parties",
     "/parties/lvdian",
     "/ledger/audit",
@@ -130,20 +134,26 @@ def test_balances_and_the_audit_agree_with_the_charge(stand: StreetStand) -> Non
     assert audit["entries"] == 2
 
 
-def test_a_new_pile_gets_a_code_it_can_enrol_with_once(stand: StreetStand) -> None:
+def test_a_new_pile_can_enrol_with_the_newest_of_its_codes(stand: StreetStand) -> None:
     body = {"pile_id": "YQ-99", "site_id": "yuquan", "model": "PW-2", "port_count": 2, "power_limit_w": 2000}
     made = stand.operator.post("/piles", json=body)
     assert made.status_code == 201
     assert (made.json()["pile"]["state"], len(made.json()["pile"]["ports"])) == ("manufactured", 2)
+    first = made.json()["claim"]["claim_code"]
     second = stand.operator.post("/piles/YQ-99/claims")
     assert second.status_code == 201
-    for code in (made.json()["claim"]["claim_code"], second.json()["claim_code"]):
-        with stand.pool.connection() as conn:
-            enrolment.redeem_claim_code(
-                conn, pile_id="YQ-99", code=code, key_sha256=b"k" * 32, now=stand.clock.now()
-            )
+    with pytest.raises(ClaimRefused):
+        _enrol(stand, code=first)
+    _enrol(stand, code=second.json()["claim_code"])
     again = stand.operator.post("/piles", json=body)
     assert (again.status_code, again.json()["error"]["code"]) == (409, "pile_exists")
+
+
+def _enrol(stand: StreetStand, *, code: str) -> None:
+    with stand.pool.connection() as conn:
+        enrolment.redeem_claim_code(
+            conn, pile_id="YQ-99", code=code, key_sha256=b"k" * 32, now=stand.clock.now()
+        )
 
 
 def test_refused_frames_are_counted_by_reason(stand: StreetStand) -> None:
@@ -168,8 +178,8 @@ def test_refused_frames_are_counted_by_reason(stand: StreetStand) -> None:
         ("GET", "/sessions", {"params": {"state": "asleep"}}, 422, "invalid_request", "state"),
         ("GET", "/sessions", {"params": {"pile_id": "a\x00"}}, 422, "invalid_request", "pile_id"),
         ("GET", "/sessions/xyz", {}, 422, "invalid_request", "session_id"),
-        ("GET", f"/sessions/{uuid4()}", {}, 404, "session_unknown", "session_id"),
-        ("GET", f"/sessions/{uuid4()}", {"params": {"points": "501"}}, 422, "invalid_request", "points"),
+        ("GET", f"/sessions/{NOBODYS}", {}, 404, "session_unknown", "session_id"),
+        ("GET", f"/sessions/{NOBODYS}", {"params": {"points": "501"}}, 422, "invalid_request", "points"),
         ("GET", "/parties/nobody", {}, 404, "party_unknown", "party_id"),
         ("POST", "/piles", {"json": {"pile_id": "a b"}}, 422, "invalid_request", "pile_id"),
         ("POST", "/piles", {"content": b"{"}, 400, "not_json", None),
