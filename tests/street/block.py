@@ -1,9 +1,10 @@
 """A block of the street: the whole platform in processes of its own, simulated piles, a phone, an operator's desk."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -150,9 +151,18 @@ class Block:
 
 @contextmanager
 def open_block(
-    folder: Path, *, piles: Mapping[str, int], speed: float, shape: Shape = as_it_is, **options: object
+    folder: Path,
+    *,
+    piles: Mapping[str, int],
+    speed: float,
+    children: Mapping[str, str] = MappingProxyType({}),
+    shape: Shape = as_it_is,
+    **options: object,
 ) -> Generator[Block]:
-    """Run the platform with piles (ports each) shaped by `shape`; `options` are settings."""
+    """Run the platform with piles (ports each), and piles of two ports behind them: `children` names each one's host.
+
+    `shape` changes how piles are made; `options` are settings.
+    """
     chosen = settings.load(
         home=folder,
         clock_speed=speed,
@@ -162,17 +172,38 @@ def open_block(
         **options,
     )
     sites = [replace(SITE, piles=piles)]
-    with demo_platform.platform(chosen, sites=sites, start_at=EVENING, with_piles=False) as platform:
+    with (
+        demo_platform.platform(chosen, sites=sites, start_at=EVENING, with_piles=False) as platform,
+        _desk(platform) as desk,
+    ):
         configs = [
             shape(replace(config, bystanders=None)) for config in read_fleet(platform.fleet_path).configs()
         ]
+        configs += [_registered(desk, child, host, configs) for child, host in children.items()]
         with (
             FleetThread(configs, clock=platform.settings.clock.now, speed=speed) as fleet,
             phone(platform) as rider,
-            _desk(platform) as desk,
         ):
             fleet.wait_ready(PART_LIMIT_S)
             yield Block(platform, fleet, rider, desk)
+
+
+def _registered(desk: Desk, child: str, host: str, configs: Sequence[PileConfig]) -> PileConfig:
+    """Put a pile behind a host on the books, as an operator does."""
+    [carrier] = [config for config in configs if config.pile_id == host]
+    wish = {
+        "pile_id": child,
+        "site_id": SITE.site_id,
+        "model": "PW-2",
+        "port_count": 2,
+        "power_limit_w": 3_000,
+        "parent_pile_id": host,
+    }
+    code = desk.post("/piles", wish, httpx.codes.CREATED)["claim"]["claim_code"]
+    folder = carrier.folder.with_name(child)
+    return replace(
+        carrier, pile_id=child, port_count=2, folder=folder, claim_code=code, host=host, seed=carrier.seed + 1
+    )
 
 
 @contextmanager
