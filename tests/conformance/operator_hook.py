@@ -17,7 +17,7 @@ def start(http: httpx.Client, pile_id: str, port: str) -> str:
     """Order and pay; the session's id."""
     wish = {"pile_id": pile_id, "port_no": int(port), "amount_fen": PREPAID_FEN}
     ordered = http.post("/api/rider/sessions", json=wish).raise_for_status().json()
-    cashier = urlsplit(ordered["pay_url"])
+    cashier = urlsplit(str(ordered["pay_url"]))
     http.post(cashier._replace(path=f"{cashier.path}/pay").geturl())
     return str(ordered["session_id"])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from charging import claim_attempts, sessions, settlements, timers
+from charging import claim_attempts, energy_witnesses, sessions, timers
 from charging.waits import Waits
 from device_sim import link, repeats, runner
 from device_sim.configuration import UNSENT_FRAMES_MAX, Thresholds
@@ -110,7 +110,7 @@ def _pretty(seconds: float) -> str:
         f"deadline of `stop` | {Waits().stop // timedelta(hours=1)} h",
         f"three missed heartbeats and {_pretty(Waits().silence.total_seconds())}",
         f"more than {sessions.CLOCK_TOLERANCE // timedelta(minutes=1)} minutes from what",
-        f"more than {settlements.ENERGY_TOLERANCE_DWH // 10} Wh between",
+        f"more than {energy_witnesses.TOLERANCE_DWH // 10} Wh between",
         f"{timers.SETTLEMENT_GIVEN_UP_AFTER.days} days after its longest possible end",
     ],
 )
