@@ -4,23 +4,27 @@ Expected failures are one clear line on stderr and exit code 1; a wrong argument
 a command needs is imported when it runs, so that `pileway --help` answers at once.
 """
 
-import logging
 import signal
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from pileway.cli_bench import bench
 from pileway.cli_conformance import conformance
+from pileway.cli_firmware import firmware
+from pileway.cli_set_up import (
+    HomeOption,
+    PortOption,
+    SpeedOption,
+    expected_failures,
+    load_settings,
+    set_up_logs,
+)
 from pileway.errors import PilewayError, SettingsInvalid
-
-if TYPE_CHECKING:
-    from pileway.settings import Settings
 
 FAILED = 1
 MISUSED = 2
@@ -37,16 +41,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-HomeOption = Annotated[
-    Path | None, typer.Option("--home", help="Folder of data, secrets and logs.", show_default=".pileway")
-]
-PortOption = Annotated[
-    int | None, typer.Option(help="Port of the web server.", min=1, max=65_535, show_default="8080")
-]
-SpeedOption = Annotated[
-    float | None,
-    typer.Option(help="How many times faster than real time the clock runs.", min=0.1, max=10_000),
-]
+app.add_typer(bench)
+app.add_typer(conformance)
+app.add_typer(firmware)
 
 
 def main() -> NoReturn:
@@ -119,7 +116,7 @@ def demo(
     """Run the whole platform with a simulated street, until Ctrl-C."""
     if as_json and not once:
         raise typer.BadParameter("--json needs --once")
-    settings = _settings(
+    settings = load_settings(
         home=home,
         host=host,
         port=port,
@@ -129,73 +126,73 @@ def demo(
     )
     from pileway import demo as demo_module
 
-    _set_up_logs("demo", to=settings.home / "log" / "demo.log")
-    with _expected_failures():
+    set_up_logs("demo", to=settings.home / "log" / "demo.log")
+    with expected_failures():
         raise typer.Exit(demo_module.run(settings, once=once, as_json=as_json, speed=speed))
 
 
 @app.command()
 def migrate(home: HomeOption = None) -> None:
     """Bring the database to this version's schema and say what was found."""
-    settings = _settings(home=home)
+    settings = load_settings(home=home)
     from pileway import database_commands
 
-    _set_up_logs("migrate", quiet=True)
-    with _expected_failures():
+    set_up_logs("migrate", quiet=True)
+    with expected_failures():
         database_commands.migrate(settings)
 
 
 @app.command()
 def audit(home: HomeOption = None) -> None:
     """Recompute the whole ledger and say whether it balances; exit code 1 when it does not."""
-    settings = _settings(home=home)
+    settings = load_settings(home=home)
     from pileway import database_commands
 
-    _set_up_logs("audit", quiet=True)
-    with _expected_failures():
+    set_up_logs("audit", quiet=True)
+    with expected_failures():
         raise typer.Exit(0 if database_commands.audit(settings) else FAILED)
 
 
 @app.command()
 def gateway() -> None:
     """The process between broker and database."""
-    settings = _settings()
+    settings = load_settings()
     from pileway import gateway_process
 
-    _set_up_logs("gateway")
-    with _expected_failures():
+    set_up_logs("gateway")
+    with expected_failures():
         gateway_process.run(settings)
 
 
 @app.command()
 def api(port: PortOption = None) -> None:
     """The web server: riders' pages, the operator's API, enrolment of piles."""
-    settings = _settings(port=port)
+    settings = load_settings(port=port)
     from pileway import api as api_process
 
-    _set_up_logs("api")
-    with _expected_failures():
+    set_up_logs("api")
+    with expected_failures():
         api_process.run(settings)
 
 
 @app.command()
 def worker() -> None:
     """The process for jobs and deadlines: refunds, queries, sweeps."""
-    settings = _settings()
+    settings = load_settings()
     from pileway import worker_process
 
-    _set_up_logs("worker")
-    with _expected_failures():
+    set_up_logs("worker")
+    with expected_failures():
         worker_process.run(settings)
 
 
 @app.command("payment-sim")
 def payment_sim() -> None:
     """Simulated payment rails that speak the documented wire formats."""
-    settings = _settings()
+    settings = load_settings()
     from pileway import payment_sim_process
 
-    _set_up_logs("payment-sim")
+    set_up_logs("payment-sim")
     payment_sim_process.run(settings)
 
 
@@ -239,8 +236,8 @@ def sim(
         orders = sim_process.read_faults(fault or [])
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    settings = _settings(home=home, clock_speed=speed)
-    _set_up_logs("sim", quiet=pile is not None)
+    settings = load_settings(home=home, clock_speed=speed)
+    set_up_logs("sim", quiet=pile is not None)
     if fleet is not None:
         piles = sim_process.read_fleet(fleet)
     else:
@@ -255,125 +252,6 @@ def sim(
             enrolment_ca=enrolment_ca,
         )
     sim_process.run(settings, piles, orders, tells=pile is not None or bool(orders))
-
-
-bench = typer.Typer(
-    name="bench", help="Measure the platform on this machine, with parts of its own.", no_args_is_help=True
-)
-app.add_typer(bench)
-app.add_typer(conformance)
-
-
-@bench.command("commands")
-def bench_commands(
-    rate: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Commands a second; may be given again.", min=1, max=100_000, show_default="100, 1000"
-        ),
-    ] = None,
-    seconds: Annotated[float, typer.Option(help="How long each series takes.", min=0.1, max=3600)] = 10.0,
-    piles: Annotated[int, typer.Option(help="Piles that answer.", min=1, max=1000)] = 128,
-    lanes: Annotated[int, typer.Option(help="Lanes of the gateway: 1, 2, 4, ... 64.", min=1, max=64)] = 4,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The figures as one JSON object on the last line.")
-    ] = False,
-    home: HomeOption = None,
-) -> None:
-    """From a command's durable request to its committed answer, beside a bare MQTT round trip."""
-    if 64 % lanes:
-        raise typer.BadParameter("--lanes must divide the 64 shards")
-    settings = _settings(home=home)
-    from pileway import bench_commands as bench_module
-
-    _set_up_logs("bench", quiet=True)
-    with _expected_failures():
-        bench_module.run(
-            settings,
-            rates=rate or (100, 1000),
-            seconds=seconds,
-            pile_count=piles,
-            lane_count=lanes,
-            as_json=as_json,
-        )
-
-
-@bench.command("frames")
-def bench_frames(
-    repeats: Annotated[int, typer.Option(help="Times each frame is read.", min=10, max=1_000_000)] = 1000,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The figures as one JSON object on the last line.")
-    ] = False,
-) -> None:
-    """What one frame costs to open, decode and check, genuine or hostile, beside its bare floor."""
-    from pileway import bench_frames as bench_module
-
-    bench_module.run(repeats=repeats, as_json=as_json)
-
-
-firmware = typer.Typer(name="firmware", help="Sign firmware for piles, as its maker.", no_args_is_help=True)
-app.add_typer(firmware)
-
-SigningKeyOption = Annotated[Path, typer.Option("--key", help="The maker's private key (Ed25519, PEM).")]
-
-
-@firmware.command("keygen")
-def firmware_keygen(key: SigningKeyOption) -> None:
-    """Make a signing key, and beside it the public key for piles and platform."""
-    from pileway import firmware_commands
-
-    firmware_commands.keygen(key)
-
-
-@firmware.command("sign")
-def firmware_sign(
-    image: Annotated[Path, typer.Argument(help="The file piles will install.")],
-    model: Annotated[str, typer.Option(help="The model it is for.")],
-    version: Annotated[str, typer.Option(help="Its version, such as 1.10.2.")],
-    minimum_version: Annotated[str, typer.Option(help="The oldest version it may be installed over.")],
-    key: SigningKeyOption,
-    out: Annotated[
-        Path | None, typer.Option(help="Where the manifest goes.", show_default="IMAGE.manifest.json")
-    ] = None,
-) -> None:
-    """Write an image's manifest with its signature, ready to be uploaded beside it."""
-    from pileway import firmware_commands
-
-    firmware_commands.sign(
-        image, model=model, version=version, minimum_version=minimum_version, key_path=key, out=out
-    )
-
-
-@contextmanager
-def _expected_failures() -> Generator[None]:
-    """Turn what may well happen outside of us into one line; everything else is a bug and shows its trace."""
-    import psycopg
-    from psycopg_pool import PoolTimeout
-
-    from database.errors import DatabaseError
-    from pileway.logs import clean_text
-
-    try:
-        yield
-    except DatabaseError as error:
-        raise PilewayError(str(error)) from None
-    except psycopg.errors.UndefinedTable:
-        raise PilewayError("the database has no tables yet; run: pileway migrate") from None
-    except (psycopg.OperationalError, PoolTimeout) as error:
-        first = clean_text(str(error)).strip().splitlines()[0]
-        raise PilewayError(f"the database cannot be reached: {first}") from None
-
-
-def _settings(**options: Any) -> "Settings":
-    from pileway import settings
-
-    return settings.load(**options)
-
-
-def _set_up_logs(process: str, *, to: Path | None = None, quiet: bool = False) -> None:
-    from pileway import logs
-
-    logs.set_up(process, to=to, level=logging.WARNING if quiet else logging.INFO)
 
 
 def _say(text: str) -> None:

@@ -1,0 +1,61 @@
+"""`pileway bench ...`: measure the platform on this machine.
+
+What a command needs is imported when it runs, as in `pileway.cli`.
+"""
+
+from typing import Annotated
+
+import typer
+
+from pileway.cli_set_up import HomeOption, expected_failures, load_settings, set_up_logs
+
+bench = typer.Typer(
+    name="bench", help="Measure the platform on this machine, with parts of its own.", no_args_is_help=True
+)
+
+
+@bench.command("commands")
+def bench_commands(
+    rate: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Commands a second; may be given again.", min=1, max=100_000, show_default="100, 1000"
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How long each series takes.", min=0.1, max=3600)] = 10.0,
+    piles: Annotated[int, typer.Option(help="Piles that answer.", min=1, max=1000)] = 128,
+    lanes: Annotated[int, typer.Option(help="Lanes of the gateway: 1, 2, 4, ... 64.", min=1, max=64)] = 4,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The figures as one JSON object on the last line.")
+    ] = False,
+    home: HomeOption = None,
+) -> None:
+    """From a command's durable request to its committed answer, beside a bare MQTT round trip."""
+    if 64 % lanes:
+        raise typer.BadParameter("--lanes must divide the 64 shards")
+    settings = load_settings(home=home)
+    from pileway import bench_commands as bench_module
+
+    set_up_logs("bench", quiet=True)
+    with expected_failures():
+        bench_module.run(
+            settings,
+            rates=rate or (100, 1000),
+            seconds=seconds,
+            pile_count=piles,
+            lane_count=lanes,
+            as_json=as_json,
+        )
+
+
+@bench.command("frames")
+def bench_frames(
+    repeats: Annotated[int, typer.Option(help="Times each frame is read.", min=10, max=1_000_000)] = 1000,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The figures as one JSON object on the last line.")
+    ] = False,
+) -> None:
+    """What one frame costs to open, decode and check, genuine or hostile, beside its bare floor."""
+    from pileway import bench_frames as bench_module
+
+    bench_module.run(repeats=repeats, as_json=as_json)
