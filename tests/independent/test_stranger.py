@@ -93,7 +93,10 @@ class Scene:
         assert told <= {
             EventKind.REGISTERED,
             EventKind.ENROLLED,
+            EventKind.STATE_CHANGED,
             EventKind.BOOTED,
+            # It wakes without a date, as a pile may whose clock has no battery.
+            EventKind.CLOCK_JUMPED,
             EventKind.LINK_UP,
             EventKind.LINK_LOST,
         }
