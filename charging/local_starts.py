@@ -16,7 +16,7 @@ from billing import agreements, tariffs
 from billing.agreements import AgreementVersion
 from billing.errors import AgreementMissing, TariffMissing
 from billing.tariff_objects import TariffVersion
-from charging import cards, events, piles, ports, sessions, settlements, starts
+from charging import cards, events, locks, piles, ports, sessions, settlements, starts
 from charging.cards import Card
 from charging.errors import PortUnknown
 from charging.events import EventKind
@@ -93,6 +93,11 @@ def _by_card(conn: Connection[TupleRow], start: LocalStart, number: str, *, now:
     meanwhile = sessions.lock(conn, start.session_id)
     if meanwhile is not None:
         return _known(conn, meanwhile, start, now=now)
+    obstacle = locks.obstacle(conn, pile_id=start.pile_id, port_no=start.port_no)
+    locked_at = locks.locked_since(conn, pile_id=start.pile_id, port_no=start.port_no)
+    # What began before the lock was put on is charged for; the lock itself ends it.
+    if obstacle is not None and (locked_at is None or begun_at >= locked_at):
+        return _refuse(conn, start, obstacle, now=now)
     state = _make_room(conn, start, begun_at=begun_at, now=now)
     _insert(conn, start, card, tariff, agreement, state=state, begun_at=begun_at)
     sessions.note(conn, start.session_id, state, cause="card", now=now)

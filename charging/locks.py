@@ -104,6 +104,18 @@ def obstacle(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> Start
     return StartFailure.ALARM_LASTS if causes else None
 
 
+def locked_since(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> datetime | None:
+    """Since when a lock has kept starts from a port; None where none does."""
+    row = conn.execute(
+        """
+        SELECT min(locked_at) FROM start_lock
+         WHERE pile_id = %(pile_id)s AND lifted_at IS NULL AND (port_no IS NULL OR port_no = %(port_no)s)
+        """,
+        {"pile_id": pile_id, "port_no": port_no},
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def get(conn: Connection[TupleRow], lock_id: int) -> Lock:
     """The lock with this id, held until the transaction ends. Raises LockUnknown."""
     with conn.cursor(row_factory=class_row(Lock)) as cursor:

@@ -93,9 +93,10 @@ class Settings(Part):
 
 
 def _overlap(one: TariffBand, other: TariffBand) -> bool:
-    """Whether two prices of one fee hold at the same time for the same power."""
+    """Whether two prices of one fee and unit hold at the same time for the same power."""
     return (
         one.fee is other.fee
+        and one.unit is other.unit
         and one.days & other.days != 0
         and one.min_power_w < (other.max_power_w or _NO_UPPER_END_W)
         and other.min_power_w < (one.max_power_w or _NO_UPPER_END_W)

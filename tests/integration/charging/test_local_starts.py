@@ -4,10 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from charging import cards, events, sessions
+from charging import cards, events, locks, sessions
 from charging.cards import CardUse
 from charging.errors import CardExists, SiteUnknown
 from charging.events import EventKind
+from charging.locks import LockCause
 from charging.session_states import SessionSource, SessionState
 from charging.settlements import Outcome
 from tests.integration.charging.code_stand import books_balance, settlement_as_sent, tell
@@ -82,6 +83,21 @@ def test_an_unknown_or_blocked_card_is_refused_and_its_settlement_kept(
     outcome = stand.settle(settlement_as_sent(session_id))
     assert outcome is Outcome.UNKNOWN_SESSION_KEPT
     assert stand.count("charging_session") == 0
+
+
+@pytest.mark.parametrize(("begun_min", "accepted"), [(-30, True), (30, False)])
+def test_a_card_starts_nothing_on_a_port_that_was_locked_before(
+    stand: Stand, card: cards.Card, begun_min: int, accepted: bool
+) -> None:
+    del card
+    locks.put_on(stand.conn, pile_id=PILE, port_no=1, cause=LockCause.ALARM, kind="leakage", now=stand.now)
+    stand.now += timedelta(hours=1)
+    session_id, taken = tell(
+        stand, source="card", number=NUMBER, begun=timedelta(hours=-1, minutes=begun_min)
+    )
+    assert taken is accepted
+    known = sessions.lock(stand.conn, session_id)
+    assert (known is not None) is accepted
 
 
 def test_a_settlement_before_the_card_start_is_found_again(stand: Stand, card: cards.Card) -> None:

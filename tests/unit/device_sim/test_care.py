@@ -201,9 +201,10 @@ def band(
     days: int = 127,
     minutes: tuple[int, int] = (0, 1_440),
     power_w: tuple[int, int] = (0, 0),
+    unit: TariffUnit = TariffUnit.KWH,
 ) -> TariffBand:
     """A price of 0.51 yuan a kWh."""
-    return TariffBand(fee, TariffUnit.KWH, days, *minutes, *power_w, 5_100)
+    return TariffBand(fee, unit, days, *minutes, *power_w, 5_100)
 
 
 def test_a_tariff_is_kept_and_told(bench: "Bench") -> None:
@@ -220,6 +221,7 @@ def test_a_tariff_is_kept_and_told(bench: "Bench") -> None:
     [
         (band(), band(), True),
         (band(), band(TariffFee.SERVICE), False),
+        (band(), band(unit=TariffUnit.SESSION), False),
         (band(days=1), band(days=2), False),
         (band(minutes=(0, 480)), band(minutes=(480, 1_440)), False),
         (band(minutes=(1_320, 420)), band(minutes=(400, 500)), True),
