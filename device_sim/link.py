@@ -196,4 +196,5 @@ class _Connection(aiomqtt.Client):
         """Break the TCP connection without a word, as a lost network does."""
         broken = self._client.socket()
         if isinstance(broken, socket.socket):
-            broken.shutdown(socket.SHUT_RDWR)
+            # A TLS socket's own way forgets the keys and would read what still arrives as if it were plain.
+            socket.socket.shutdown(broken, socket.SHUT_RDWR)

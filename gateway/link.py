@@ -111,9 +111,9 @@ class _Address:
 class Link:
     """The MQTT 5 client of one lane.
 
-    `deliver` is called in the network thread for each frame and must not block; it answers whether the frame
-    found room. `resumed` is called with the new generation when the broker kept the session, before any frame
-    of it arrives.
+    `deliver` is called in the network thread for each frame and may hold it up for less than the keep-alive, which
+    slows the broker down; it answers whether the frame found room. `resumed` is called with the new generation when
+    the broker kept the session, before any frame of it arrives.
     """
 
     def __init__(
@@ -323,7 +323,8 @@ class Link:
         sock = self._client.socket()
         if isinstance(sock, socket.socket):
             try:
-                sock.shutdown(socket.SHUT_RDWR)
+                # A TLS socket's own way forgets the keys and would read what still arrives as if it were plain.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
             except OSError:
                 log.debug("link_already_cut", client_id=self.client_id)
 

@@ -1,18 +1,22 @@
 """Frames waiting for the writer, handed out as batches by count or age.
 
-The queue is bounded: its size is what the links may have open, so it is only full when a broker lost our
-session while the database was away. A frame somebody waits for (anything but meter and heartbeat) does not
-wait for company.
+The queue is bounded. Its size is what the links may have open, but Mosquitto 2.0.11 gives more than that: each
+acknowledgement releases as many queued messages as the receive maximum. A link that finds no room waits for it, so that
+what is too much stays in the socket and at the broker. A frame somebody waits for (anything but meter and heartbeat)
+does not wait for company.
 """
 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Condition
+from threading import Condition, Lock
 from time import monotonic
 from typing import NamedTuple
 
 from gateway.link import Frame, Link
+
+ROOM_WAIT_S = 10.0
+"""How long a link waits for room: well below its keep-alive, during which it says nothing."""
 
 _PATIENT = ("/meter", "/heartbeat")
 
@@ -35,26 +39,35 @@ class SampleBatch:
     """Collects frames of any number of links for one writer."""
 
     def __init__(
-        self, *, limits: BatchLimits, capacity_frames: int, seconds: Callable[[], float] = monotonic
+        self,
+        *,
+        limits: BatchLimits,
+        capacity_frames: int,
+        room_wait_s: float = ROOM_WAIT_S,
+        seconds: Callable[[], float] = monotonic,
     ) -> None:
         self._limits = limits
         self._capacity_frames = capacity_frames
+        self._room_wait_s = room_wait_s
         self._seconds = seconds
         self._frames: deque[_Waiting] = deque()
         self._urgent = 0
-        self._changed = Condition()
+        lock = Lock()
+        self._changed = Condition(lock)
+        self._room = Condition(lock)
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._frames)
 
     def put(self, frame: Frame) -> bool:
-        """Add a frame; False when there is no room.
+        """Add a frame, waiting for room; False when there is none for too long.
 
         Once closed, frames are let go unacknowledged: the broker gives them to the next gateway.
         """
         urgent = not frame.topic.endswith(_PATIENT)
         with self._changed:
+            self._room.wait_for(self._has_room, self._room_wait_s)
             if self._closed:
                 return True
             if len(self._frames) >= self._capacity_frames:
@@ -76,6 +89,7 @@ class SampleBatch:
             kept = [waiting for waiting in self._frames if not comes_again(waiting.frame)]
             self._frames = deque(kept)
             self._urgent = sum(waiting.urgent for waiting in kept)
+            self._room.notify_all()
 
     def take(self, *, timeout_s: float) -> list[Frame]:
         """The next batch in order of arrival; empty when `timeout_s` passes or nothing more will come."""
@@ -95,6 +109,10 @@ class SampleBatch:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+            self._room.notify_all()
+
+    def _has_room(self) -> bool:
+        return self._closed or len(self._frames) < self._capacity_frames
 
     def _wait_s(self, now_s: float) -> float:
         if not self._frames:
@@ -107,4 +125,5 @@ class SampleBatch:
         count = min(len(self._frames), self._limits.max_frames)
         taken = [self._frames.popleft() for _ in range(count)]
         self._urgent -= sum(waiting.urgent for waiting in taken)
+        self._room.notify_all()
         return [waiting.frame for waiting in taken]

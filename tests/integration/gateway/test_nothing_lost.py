@@ -9,7 +9,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from gateway.service import Gateway
+from gateway.flood_guard import FloodLimits
+from gateway.sample_batch import BatchLimits
+from gateway.service import SPARE_FRAMES, Gateway
 from protocol import messages
 from protocol.envelope import Counter
 
@@ -225,3 +227,20 @@ def test_while_the_database_is_away_memory_is_bounded_and_nothing_is_lost(
         link = gateway.health.links[0]
         assert (link.frames, link.overflows) == (100, 0)
     until(lambda: laid_out.count("meter_frame") == 151)
+
+
+def test_a_backlog_beyond_all_room_is_stored_over_one_connection(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until", dsn: str
+) -> None:
+    """Mosquitto 2.0.11 sends more of a backlog than the receive maximum; the link takes it as fast as it is stored."""
+    gateway = start_gateway(
+        flood_limits=FloodLimits(frames_per_s=100_000), batch_limits=BatchLimits(max_frames=10)
+    )
+    pile = connect_pile("YQ-01")
+    with _meter_blocked(dsn):
+        pile.say(pile.meter(uuid4()))
+        until(lambda: _blocked_writers(dsn))
+        _say_meter_frames(pile, count=3 * SPARE_FRAMES)
+    until(lambda: laid_out.count("meter_frame") == 3 * SPARE_FRAMES + 1)
+    link = gateway.health.links[0]
+    assert (link.connections, link.overflows) == (1, 0)

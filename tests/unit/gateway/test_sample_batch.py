@@ -98,8 +98,37 @@ def test_a_writer_that_waits_is_woken() -> None:
     assert taken == [1]
 
 
-def test_beyond_its_room_a_frame_is_refused() -> None:
-    batch = _batch(Seconds(), capacity=2)
+def test_beyond_its_room_a_frame_waits_until_some_are_taken() -> None:
+    limits = BatchLimits(max_frames=2, max_age_s=0.05)
+    batch = SampleBatch(limits=limits, capacity_frames=2, room_wait_s=10, seconds=Seconds())
+    found: list[bool] = []
+
+    def bring() -> None:
+        found.extend(batch.put(_frame(mid)) for mid in range(1, 7))
+
+    link = Thread(target=bring)
+    link.start()
+    taken: list[int] = []
+    while link.is_alive() or len(batch):
+        taken += _mids(batch.take(timeout_s=0))
+    link.join(5)
+    assert (taken, found) == ([1, 2, 3, 4, 5, 6], [True] * 6)
+
+
+def test_a_link_that_waits_for_room_is_let_go_when_the_batch_closes() -> None:
+    limits = BatchLimits(max_frames=2, max_age_s=0.05)
+    batch = SampleBatch(limits=limits, capacity_frames=1, room_wait_s=60)
+    assert batch.put(_frame(1))
+    link = Thread(target=lambda: batch.put(_frame(2)))
+    link.start()
+    batch.close()
+    link.join(5)
+    assert not link.is_alive()
+
+
+def test_a_frame_for_which_no_room_is_made_in_time_is_refused() -> None:
+    limits = BatchLimits(max_frames=3, max_age_s=0.05)
+    batch = SampleBatch(limits=limits, capacity_frames=2, room_wait_s=0.01, seconds=Seconds())
     assert batch.put(_frame(1))
     assert batch.put(_frame(2))
     assert not batch.put(_frame(3))
