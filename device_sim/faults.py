@@ -257,11 +257,11 @@ async def _flood(scene: Scene, values: Sequence[float]) -> None:
     scene.say(f"{scene.pile_id}: {values[0]:g} frames/s for {values[1]:g} s")
     loop = asyncio.get_running_loop()
     end_s, sent = loop.time() + values[1], 0
+    turn = round(values[0] * FLOOD_TURN_S)
     while loop.time() < end_s:
-        turn = round(values[0] * FLOOD_TURN_S)
-        sent += scene.pile.chatter(turn)
+        sent += turn * scene.pile.chatter(turn)
         await asyncio.sleep(FLOOD_TURN_S)
-    scene.say(f"{scene.pile_id}: {sent} frames made")
+    scene.say(f"{scene.pile_id}: {sent} frames sent")
 
 
 async def _mass_reconnect(scene: Scene, values: Sequence[float]) -> None:

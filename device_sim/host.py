@@ -5,13 +5,14 @@ host's part of it, ``Radio`` what a child has instead of a connection of its own
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from device_sim import tasks
 from device_sim.part import Hears, Part
 from device_sim.pile import Pile
 from protocol import topics
+from protocol.fields import Message
 from protocol.frames import Frame
 from protocol.messages import RelayDown, RelayUp
 from protocol.topics import Direction, Topic
@@ -86,6 +87,11 @@ class Radio:
         """Jam the radio for so many real seconds; the host says that the child is gone."""
         self._barred_until_s = asyncio.get_running_loop().time() + for_s
         self._jammed.set()
+
+    def shout(self, messages: Sequence[Message]) -> None:
+        """Hand all this to the host at once."""
+        for message in messages:
+            self._host.carry(self._device.sealed(message))
 
     def renew(self, _identity: "Identity") -> None:
         """The radio knows no certificates."""

@@ -4,6 +4,7 @@ import asyncio
 import random
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -114,6 +115,12 @@ class Link:
         if self._connection is not None:
             self._connection.cut()
 
+    def shout(self, messages: Sequence[Message]) -> None:
+        """Say all this at once and heed nobody (QoS 0), which no decent pile does; nothing without a connection."""
+        if self._connection is not None:
+            for message in messages:
+                self._connection.blurt(self._device.sealed(message))
+
     async def _pause(self, wait_s: float) -> None:
         loop = asyncio.get_running_loop()
         until_s = max(loop.time() + wait_s, self._barred_until_s)
@@ -191,6 +198,10 @@ class _Connection(aiomqtt.Client):
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
             max_queued_incoming_messages=RECEIVED_QUEUE_MAX,
         )
+
+    def blurt(self, frame: Frame) -> None:
+        """Send a frame that nobody acknowledges."""
+        self._client.publish(frame.topic, frame.payload, qos=0)
 
     def cut(self) -> None:
         """Break the TCP connection without a word, as a lost network does."""

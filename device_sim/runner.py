@@ -193,13 +193,12 @@ class SimulatedPile:
         """Tell a record of anything until it is acknowledged, as if it had been in the memory."""
         self._awake().records.keep(about, record)
 
-    def chatter(self, frames_wanted: int) -> int:
-        """Say so many heartbeats beyond those that are due; gives how many there was room for."""
-        room = max(0, frames_wanted - self.pile.outbox.unsent)
-        for _ in range(room):
-            self.pile.outbox.put(self.pile.heartbeat_message())
-        self._spoke.set()
-        return room
+    def chatter(self, frames: int) -> bool:
+        """Say so many heartbeats beyond those that are due, heeding nobody; False without a connection."""
+        if not self.online.is_set():
+            return False
+        self._link.shout([self.pile.heartbeat_message() for _ in range(frames)])
+        return True
 
     def _be_offline(self) -> None:
         self.online.clear()

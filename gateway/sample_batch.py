@@ -61,13 +61,14 @@ class SampleBatch:
         return len(self._frames)
 
     def put(self, frame: Frame) -> bool:
-        """Add a frame, waiting for room; False when there is none for too long.
+        """Add a frame, waiting for room where it was promised delivery; False when there is none (for too long).
 
         Once closed, frames are let go unacknowledged: the broker gives them to the next gateway.
         """
         urgent = not frame.topic.endswith(_PATIENT)
         with self._changed:
-            self._room.wait_for(self._has_room, self._room_wait_s)
+            if frame.qos:
+                self._room.wait_for(self._has_room, self._room_wait_s)
             if self._closed:
                 return True
             if len(self._frames) >= self._capacity_frames:

@@ -19,6 +19,9 @@ CONNECTIONS = 6
 LEASE_S = 4.0
 """How long a killed gateway keeps its lanes from the others."""
 
+CALM_FRAMES_PER_S = 1.0
+"""More than a pile with all its ports charging has to say in a second of its own clock."""
+
 
 def run(settings: Settings) -> None:
     """Serve until told to stop."""
@@ -45,7 +48,9 @@ def parts(settings: Settings, pool: ConnectionPool[Connection]) -> GatewayParts:
         speed=settings.clock_speed,
         lease_s=LEASE_S,
         # A pile on an accelerated clock says in a second what it has to say in so many.
-        flood_limits=FloodLimits(frames_per_s=settings.flood_frames_per_s * max(1.0, settings.clock_speed)),
+        flood_limits=FloodLimits(
+            frames_per_s=settings.flood_frames_per_s + CALM_FRAMES_PER_S * max(0.0, settings.clock_speed - 1)
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -100,6 +101,11 @@ class Block:
             limit_s=SESSION_LIMIT_S,
             what=f"more than {above_wh} Wh in session {session_id}",
         )
+
+    def longest_gap_s(self, session_id: UUID) -> int:
+        """The longest time of a charge without a sample."""
+        elapsed = [point["elapsed_s"] for point in self.session(session_id)["curve"]]
+        return max(later - earlier for earlier, later in pairwise(elapsed))
 
     def alarms(self, pile_id: str, kind: str) -> list[Json]:
         """A pile's alarms of a kind, newest first."""

@@ -3,10 +3,8 @@
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from cryptography import x509
@@ -170,13 +168,7 @@ def test_a_key_is_rotated_amid_a_session_with_a_backlog_under_the_old_one(block:
     block.wait_energy(session_id, above_wh=reached + 2)
     block.fleet.unplug(ROTATED, 1)
     block.assert_settled_once(session_id)
-    assert longest_gap_s(block, session_id) <= 60
-
-
-def longest_gap_s(block: Block, session_id: UUID) -> int:
-    """The longest time of a charge without a sample."""
-    elapsed = [point["elapsed_s"] for point in block.session(session_id)["curve"]]
-    return max(later - earlier for earlier, later in pairwise(elapsed))
+    assert block.longest_gap_s(session_id) <= 60
 
 
 def certificate_of(block: Block, pile_id: str) -> Path:
@@ -297,4 +289,4 @@ def test_piles_behind_a_host_charge_side_by_side_and_see_their_radio_lost(block:
         block.fleet.unplug(pile_id, port_no)
     for session_id in (left, right, own):
         block.assert_settled_once(session_id)
-        assert longest_gap_s(block, session_id) <= 60
+        assert block.longest_gap_s(session_id) <= 60

@@ -126,6 +126,13 @@ def test_a_link_that_waits_for_room_is_let_go_when_the_batch_closes() -> None:
     assert not link.is_alive()
 
 
+def test_a_frame_nobody_was_promised_waits_for_no_room() -> None:
+    limits = BatchLimits(max_frames=2, max_age_s=0.05)
+    batch = SampleBatch(limits=limits, capacity_frames=1, room_wait_s=60)
+    assert batch.put(_frame(1))
+    assert not batch.put(_frame(2, qos=0))
+
+
 def test_a_frame_for_which_no_room_is_made_in_time_is_refused() -> None:
     limits = BatchLimits(max_frames=3, max_age_s=0.05)
     batch = SampleBatch(limits=limits, capacity_frames=2, room_wait_s=0.01, seconds=Seconds())
