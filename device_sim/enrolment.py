@@ -169,6 +169,14 @@ def request_pem(pile_id: str, key: ec.EllipticCurvePrivateKey) -> str:
     return request.public_bytes(Encoding.PEM).decode()
 
 
+def _words(response: httpx.Response) -> str:
+    """Why, in the server's own words if it has any."""
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200]
+
+
 async def _enrol(config: PileConfig, csr_pem: str) -> _Answer:
     trust = ssl.create_default_context(cafile=config.enrolment_ca)
     wait_s = FIRST_RETRY_S
@@ -180,12 +188,17 @@ async def _enrol(config: PileConfig, csr_pem: str) -> _Answer:
                     json={"pile_id": config.pile_id, "claim_code": config.claim_code, "csr_pem": csr_pem},
                 )
             except httpx.TransportError as error:
-                log.info("enrolment_unreachable", pile_id=config.pile_id, error=type(error).__name__)
+                log.warning(
+                    "enrolment_unreachable",
+                    pile_id=config.pile_id,
+                    url=config.enrolment_url,
+                    error=str(error),
+                )
             else:
                 if response.status_code == HTTPStatus.OK:
                     return _Answer.model_validate_json(response.content)
                 if response.status_code not in _TRY_AGAIN:
-                    raise EnrolmentRefused(config.pile_id, response.status_code, response.text[:200])
+                    raise EnrolmentRefused(config.pile_id, response.status_code, _words(response))
                 log.info("enrolment_postponed", pile_id=config.pile_id, status=response.status_code)
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             wait_s = min(LONGEST_RETRY_S, wait_s * 2)

@@ -175,7 +175,13 @@ async def _run(settings: Settings, fleet: FleetFile, orders: Sequence[Order], te
 
 
 async def _story(street: Fleet, orders: Sequence[Order]) -> NoReturn:
-    """Say when the fleet is up and what befalls it; the fleet goes on after the last fault."""
+    """Say what the fleet does, when it is up, and what befalls it; it goes on after the last fault."""
+    for pile in street.piles:
+        enrolled = enrolment.is_enrolled(pile.config.folder)
+        _say(
+            f"{pile.config.pile_id}: "
+            + ("connects" if enrolled else f"enrols at {pile.config.enrolment_url}")
+        )
     await street.ready()
     for pile in street.piles:
         _say(f"{pile.config.pile_id}: in service, {pile.config.port_count} ports")

@@ -38,12 +38,12 @@ def test_an_enrolled_pile_runs_with_a_fault_until_it_is_interrupted(
         [record] = platform.wait_for(Settlement)
         assert record.energy_dwh == 500
         assert sim.stdout is not None
-        lines = [sim.stdout.readline().strip() for _ in range(3)]
+        lines = [sim.stdout.readline().strip() for _ in range(4)]
         sim.send_signal(signal.SIGINT)
         _, complaints = sim.communicate(timeout=LIMIT_S)
-    assert lines[0] == "P-1: in service, 10 ports"
-    assert lines[1].endswith("which nobody started")
-    assert lines[2] == "settlement_orphan: done"
+    assert lines[:2] == ["P-1: connects", "P-1: in service, 10 ports"]
+    assert lines[2].endswith("which nobody started")
+    assert lines[3] == "settlement_orphan: done"
     assert (sim.returncode, complaints) == (0, "")
 
 
