@@ -29,6 +29,11 @@ class Keyring:
         """The device secret of that epoch."""
         return self._secrets[self.epoch]
 
+    @property
+    def secrets(self) -> Mapping[int, bytes]:
+        """Every secret that may still be in use, by epoch."""
+        return self._secrets
+
     def __hash__(self) -> int:
         return hash(self.epoch)
 

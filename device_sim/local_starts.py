@@ -91,13 +91,13 @@ class LocalStarts(Part):
             return Served(None, Hint.CLOCK_UNKNOWN)
         if self._locked():
             return Served(None, Hint.LOCKED)
-        code = start_code.read(
-            pile.keys.secret,
-            epoch=pile.keys.epoch,
-            port=port,
-            digits=digits,
-            at_s=pile.device_ms(pile.now_ms) // 1000,
+        at_s = pile.device_ms(pile.now_ms) // 1000
+        # During a rotation the platform may still sell codes under the secret before.
+        readings = (
+            start_code.read(secret, epoch=epoch, port=port, digits=digits, at_s=at_s)
+            for epoch, secret in pile.keys.secrets.items()
         )
+        code = next((code for code in readings if code is not None), None)
         if code is None:
             self._remember_wrong_code()
             return Served(None, Hint.WRONG_CODE)

@@ -25,7 +25,7 @@ FIELDS: Final[Mapping[type[Any], Mapping[str, str]]] = {
         "unit": "what it is counted by",
         "days": "days of the week it holds on: Monday 1, Tuesday 2, Wednesday 4 ... Sunday 64, added",
         "from_minute": "from this minute of the day on, local time",
-        "to_minute": "until before this minute of the day; not below `from_minute`",
+        "to_minute": "until before this minute of the day; above `from_minute`",
         "min_power_w": "from this power on",
         "max_power_w": "below this power; 0: no end",
         "price_cfen": "price of one unit",

@@ -166,7 +166,7 @@ class TierEnergy(NamedTuple):
 class Settlement(Message):
     """The pile's final record of a session, repeated until ``settlement_ack``, for ever.
 
-    Slots sum exactly to ``energy_dwh`` and ``duration_s``, tiers too; ``energy_dwh`` is the difference of
+    Slots sum exactly to ``energy_dwh`` and ``duration_s``, tiers should; ``energy_dwh`` is the difference of
     the registers. A session that never drew power has no energy and no slots. ``stop_code`` is the pile's
     own code behind ``stop_reason``.
     """

@@ -93,6 +93,15 @@ def test_a_code_is_good_for_its_window_and_its_neighbours(bench: "Bench", ago_s:
     assert served.hint is (None if taken else Hint.WRONG_CODE)
 
 
+def test_a_code_made_under_the_secret_before_a_rotation_is_still_taken(bench: "Bench") -> None:
+    before, after = code_for(bench, 1).digits, bytes(range(32))
+    epoch = bench.pile.keys.epoch
+    bench.pile.keys.take(epoch + 1, after)
+    assert type_code(bench, before, port=1).session_id is not None
+    bench.pile.keys.heard_under(epoch + 1)
+    assert type_code(bench, before, port=1).hint is Hint.WRONG_CODE
+
+
 def test_a_code_of_another_port_is_wrong(bench: "Bench") -> None:
     assert type_code(bench, code_for(bench, 2).digits, port=1).hint is Hint.WRONG_CODE
 
