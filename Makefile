@@ -33,7 +33,7 @@ test:
 	@deploy/setup.sh test
 	$(PYTEST) tests/unit $(PARALLEL)
 	$(PYTEST) tests/integration tests/timescale $(PARALLEL)
-	$(PYTEST) tests/acceptance tests/street tests/independent tests/browser tests/conformance
+	$(PYTEST) tests/acceptance tests/street tests/independent tests/browser tests/conformance $(PARALLEL)
 
 check:
 	@deploy/setup.sh test
