@@ -1,9 +1,10 @@
 """Ports: the sockets of a pile and the newest state each reported."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
@@ -137,6 +138,21 @@ def of_pile(conn: Connection[TupleRow], pile_id: str) -> list[Port]:
             """,
             {"pile_id": pile_id},
         ).fetchall()
+
+
+def hold(conn: Connection[TupleRow], *, session_ids: Collection[UUID], of_piles: Collection[str]) -> None:
+    """Hold the ports of these sessions, and all of these piles, until the transaction ends."""
+    conn.execute(
+        """
+        WITH wanted AS (
+            SELECT pile_id, port_no FROM charging_session WHERE session_id = ANY(%(session_ids)s)
+            UNION
+            SELECT pile_id, port_no FROM pile_port WHERE pile_id = ANY(%(pile_ids)s))
+        SELECT pile_port.port_no FROM pile_port JOIN wanted USING (pile_id, port_no)
+         ORDER BY pile_id, port_no FOR UPDATE OF pile_port
+        """,
+        {"pile_ids": list(of_piles), "session_ids": list(session_ids)},
+    )
 
 
 def reported(conn: Connection[TupleRow], reports: Sequence[PortReport], *, now: datetime) -> None:

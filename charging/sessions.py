@@ -4,7 +4,7 @@ This module keeps the record and moves its state; starts.py, settlements.py and 
 one order everywhere: port, session, ledger accounts.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import LiteralString
@@ -80,12 +80,13 @@ def lock(conn: Connection[TupleRow], session_id: UUID) -> ChargingSession | None
     return _select(conn, session_id, _SELECT_FOR_UPDATE)
 
 
-def hold(conn: Connection[TupleRow], session_ids: Iterable[UUID], *, of_piles: Iterable[str] = ()) -> None:
-    """Hold these sessions, and those under way on these piles, in the order everybody takes several in.
+def hold(conn: Connection[TupleRow], session_ids: Collection[UUID], *, of_piles: Collection[str] = ()) -> None:
+    """Hold these sessions, and those under way on these piles, ports first, in the order everybody takes several in.
 
     Whoever handles more than one session in a transaction holds them all before the first posting: a posting holds
     its accounts, which the next session's other user may be waiting for.
     """
+    ports.hold(conn, session_ids=session_ids, of_piles=of_piles)
     conn.execute(
         """
         SELECT session_id FROM charging_session

@@ -183,9 +183,9 @@ class Writer:
             if stored.rekeyed:
                 key_rotation.used(conn, stored.rekeyed, now=max(frame.received_at for frame in frames))
             order = _in_order_of_locks(stored.heard)
-            stored.handle(conn, order.reports)
             if order.money:
                 sessions.hold(conn, order.sessions(), of_piles=order.alarmed_piles())
+            stored.handle(conn, order.reports)
             if order.meter_frames:
                 meter.write_batch(conn, [hearing.meter_frame(heard) for heard in order.meter_frames])
             stored.handle(conn, order.money)
