@@ -30,10 +30,10 @@ def config(conn: Connection, heard: Heard) -> None:
         boot=heard.counter.boot,
         seq=heard.counter.seq,
         version=message.version,
-        settings={key: value for key, value in message.values if "\x00" not in key},
+        settings=dict(message.values),
         result=configurations.Result(message.result.word),
         command_id=message.command_id,
-        key=_storable(message.key),
+        key=message.key,
         cause=message.cause.word if message.cause is not None else None,
     )
     configurations.reported(conn, report, now=heard.frame.received_at)
@@ -98,10 +98,6 @@ def time_request(conn: Connection, heard: Heard) -> Reply:
         return messages.Time(time_ms=epoch_ms(sent_at))
 
     return Reply(heard.pile_id, tell)
-
-
-def _storable(text: str | None) -> str | None:
-    return None if text is None else text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def _instant(at_ms: int) -> datetime:

@@ -67,16 +67,18 @@ class Integer(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A text of at most so many characters."""
+    """A text of at most so many characters, none of them U+0000: databases keep none."""
 
     max_chars: int
 
     def load(self, wire: Any, path: str, /) -> str:
-        """Check type and length."""
+        """Check type, length and characters."""
         if wire.__class__ is not str:
             raise WrongType(path, expected="text", found=type(wire).__name__)
         if len(wire) > self.max_chars:
             raise OutOfRange(path, allowed=f"0..{self.max_chars} characters", found=f"{len(wire)} characters")
+        if "\x00" in wire:
+            raise OutOfRange(path, allowed="characters but U+0000", found="U+0000")
         return wire
 
     dump = load

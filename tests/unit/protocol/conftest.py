@@ -38,7 +38,10 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
         if isinstance(extra, Integer):
             return _optional(hint, st.integers(extra.low, extra.high))
         if isinstance(extra, Text):
-            return _optional(hint, st.text(max_size=extra.max_chars))
+            return _optional(
+                hint,
+                st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=extra.max_chars),
+            )
         if isinstance(extra, Octets):
             return st.binary(min_size=extra.min_bytes, max_size=extra.max_bytes)
         if isinstance(extra, Rows):

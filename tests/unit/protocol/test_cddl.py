@@ -57,7 +57,8 @@ def at_the_bounds(kind: Kind, value: Any) -> Iterator[Any]:
     """Values just inside and just outside what a field may hold, and of other types.
 
     Left out is where readers are more patient than the CDDL, which says what may be written: numbers a vocabulary
-    with `unknown` does not know, and texts that fit by their bytes and not by their characters.
+    with `unknown` does not know, and texts that fit by their bytes and not by their characters. So is U+0000, which
+    readers refuse and which the CDDL cannot leave out of a text of a size.
     """
     yield from OTHER_TYPES
     match kind:

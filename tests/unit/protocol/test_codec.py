@@ -1,6 +1,7 @@
 """Every message survives the wire; nothing else does, and the refusal names the field."""
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from protocol import codec, examples, fields, vectors
 from protocol.errors import Malformed, MissingField, OutOfRange, Oversized, ProtocolError, WrongType
 from protocol.fields import Message, message_schema
-from protocol.messages import Gone, Heartbeat, MeterFrame, PortSample, Stop, UnknownMessage
+from protocol.messages import Boot, Gone, Heartbeat, MeterFrame, PortSample, Stop, UnknownMessage
 from protocol.topics import Direction
 from protocol.words import ClockState, Phase, StopReason
 
@@ -169,6 +170,19 @@ def test_what_may_not_be_read_may_not_be_written() -> None:
     sample = PortSample(0, UUID(int=0), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Phase.CC)
     with pytest.raises(OutOfRange, match=r"samples\[0\]\.port"):
         codec.encode(MeterFrame(1, (sample,), ClockState.RTC))
+
+
+@pytest.mark.parametrize("firmware", ["1.0\x00", "\x00"])
+def test_a_text_with_a_nul_is_neither_read_nor_written(firmware: str) -> None:
+    schema = message_schema(Direction.UP, "boot")
+    assert schema is not None
+    key = next(field.key for field in schema.fields if field.name == "firmware")
+    with pytest.raises(OutOfRange, match=r"^firmware: U\+0000 "):
+        codec.decode(Direction.UP, "boot", changed(EXAMPLES["up-boot"], {key: firmware}))
+    boot = EXAMPLES["up-boot"]
+    assert isinstance(boot, Boot)
+    with pytest.raises(OutOfRange, match=r"^firmware: U\+0000 "):
+        codec.encode(replace(boot, firmware=firmware))
 
 
 def test_every_message_has_a_schema_and_an_example() -> None:
