@@ -203,9 +203,9 @@ RULES: Mapping[AlarmKind, AlarmRule] = MappingProxyType(
         AlarmKind.DOOR_OPEN: AlarmRule(zh="箱门打开", en="Cabinet door open", reach=Reach.NOTHING),
         AlarmKind.RELAY_DEAD_OR_FUSE: AlarmRule(zh="继电器或保险丝损坏", en="Relay or fuse defective"),
         AlarmKind.BAD_CONTACT: AlarmRule(zh="插座接触不良", en="Bad contact in the socket"),
-        AlarmKind.SPRING_STUCK: AlarmRule(zh="插座弹片卡住", en="Socket's spring stuck"),
+        AlarmKind.SPRING_STUCK: AlarmRule(zh="插座弹片卡住", en="Socket's spring stuck", reach=Reach.NOTHING),
         AlarmKind.METER_FAULT: AlarmRule(zh="计量故障", en="Meter defective"),
-        AlarmKind.STORAGE_FAULT: AlarmRule(zh="存储故障", en="Memory defective", reach=Reach.PILE),
+        AlarmKind.STORAGE_FAULT: AlarmRule(zh="存储故障", en="Memory defective", reach=Reach.NOTHING),
         AlarmKind.CARD_READER_FAULT: AlarmRule(
             zh="读卡器故障", en="Card reader defective", reach=Reach.NOTHING
         ),

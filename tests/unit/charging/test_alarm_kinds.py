@@ -84,6 +84,15 @@ def test_what_a_pile_latches_is_locked_here(kind: words.AlarmKind) -> None:
         assert alarm_kinds.reach_of(AlarmKind(kind.word), AlarmLevel.TRIP, 3) is latched
 
 
+@pytest.mark.parametrize("kind", [AlarmKind.STORAGE_FAULT, AlarmKind.SPRING_STUCK])
+@pytest.mark.parametrize("port_no", [None, 3])
+def test_a_broken_memory_or_spring_refuses_starts_while_it_lasts_and_stops_nothing(
+    kind: AlarmKind, port_no: int | None
+) -> None:
+    assert alarm_kinds.reach_of(kind, AlarmLevel.TRIP, port_no) is Reach.NOTHING
+    assert RULES[kind].stops_pile is None
+
+
 def test_every_fault_of_a_port_amounts_to_a_kind() -> None:
     kinds = {fault.word: alarm_kinds.of_port_fault(fault.word) for fault in words.PortFault}
     unnamed = {fault for fault, kind in kinds.items() if kind is AlarmKind.UNKNOWN}
