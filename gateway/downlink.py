@@ -9,6 +9,7 @@ goes to a pile behind a host goes inside a message to the host.
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Event
 
 from psycopg_pool import ConnectionPool
 
@@ -39,7 +40,7 @@ class _Channel:
 
 
 class Downlink:
-    """Sends messages down. One thread uses it: the outbox's."""
+    """Sends messages down. One thread uses it, the outbox's; `forget_all` may be called from any."""
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Downlink:
         self._vault = vault
         self._link_of = link_of
         self._channels: OrderedDict[str, _Channel] = OrderedDict()
+        self._forgets_all = Event()
 
     def send(
         self,
@@ -67,18 +69,32 @@ class Downlink:
         Raises ProtocolError for a message that may not be sent, PileUnknown for a pile without keys,
         SecretUnreadable, and psycopg's errors.
         """
-        channel = self._channel(pile_id)
-        carrier = channel.host or pile_id
+        self._forget_if_told()
+        host = self._host_of(pile_id)
+        carrier = host or pile_id
         link = self._link_of(topics.shard_of(carrier))
         if link is None:
             return False
-        if channel.host is not None:
+        if host is not None:
+            channel = self._channel(pile_id, host)
             message = relaying.wrap(
-                message, child=pile_id, child_sealer=channel.sealer, child_counter=self._next(pile_id)
+                message,
+                child=pile_id,
+                child_sealer=channel.sealer,
+                child_counter=self._next(pile_id, channel),
             )
-        sealer, counter = self._channel(carrier).sealer, self._next(carrier)
-        frame = frames.seal(message, sealer=sealer, pile_id=carrier, counter=counter)
+        channel = self._channel(carrier, None)
+        counter = self._next(carrier, channel)
+        frame = frames.seal(message, sealer=channel.sealer, pile_id=carrier, counter=counter)
         return link.publish(frame.topic, frame.payload, expiry_s=expiry_s, on_taken=on_taken)
+
+    def serves(self, pile_id: str) -> bool:
+        """Whether this process holds the lane that leads to the pile, connected or not.
+
+        Raises psycopg's errors.
+        """
+        self._forget_if_told()
+        return self._link_of(topics.shard_of(self._host_of(pile_id) or pile_id)) is not None
 
     def with_secret(self, command: Command) -> Command:
         """The command as it can be told: an offer of a new secret gets it from where it is kept wrapped.
@@ -94,17 +110,35 @@ class Downlink:
         """Read the pile's keys anew before the next message: it booted, perhaps after enrolling again."""
         self._channels.pop(pile_id, None)
 
-    def _channel(self, pile_id: str) -> _Channel:
+    def forget_all(self) -> None:
+        """Read everything anew before the next message: others may have spoken to the piles of a lane meanwhile.
+
+        A lane that comes back brings piles that heard higher counters than are left of the blocks kept here.
+        """
+        self._forgets_all.set()
+
+    def _forget_if_told(self) -> None:
+        if self._forgets_all.is_set():
+            self._forgets_all.clear()
+            self._channels.clear()
+
+    def _host_of(self, pile_id: str) -> str | None:
+        channel = self._channels.get(pile_id)
+        if channel is not None:
+            return channel.host
+        with self._pool.connection() as conn:
+            return standings.host_of(conn, pile_id)
+
+    def _channel(self, pile_id: str, host: str | None) -> _Channel:
         channel = self._channels.get(pile_id)
         if channel is None:
-            channel = self._channels[pile_id] = self._open(pile_id)
+            channel = self._channels[pile_id] = self._open(pile_id, host)
             if len(self._channels) > MAX_PILES:
                 self._channels.popitem(last=False)
         return channel
 
-    def _next(self, pile_id: str) -> Counter:
+    def _next(self, pile_id: str, channel: _Channel) -> Counter:
         """The next counter of a pile, which is used up with this."""
-        channel = self._channel(pile_id)
         if channel.next_seq >= channel.counters.end_seq:
             channel.counters = self._reserve(pile_id, channel.sealer.epoch)
             channel.next_seq = channel.counters.first_seq
@@ -112,10 +146,9 @@ class Downlink:
         channel.next_seq += 1
         return counter
 
-    def _open(self, pile_id: str) -> _Channel:
+    def _open(self, pile_id: str, host: str | None) -> _Channel:
         with self._pool.connection() as conn:
             secrets = enrolment.secrets_of(conn, self._vault, pile_id)
-            host = standings.host_of(conn, pile_id)
         # One that was offered and not used yet the pile may not hold: it is spoken to under the one before.
         newest = next((secret for secret in secrets if secret.in_use), None)
         if newest is None:

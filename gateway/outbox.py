@@ -133,6 +133,11 @@ class Outbox:
             self._bell.close()
             self._conn.close()
 
+    def lanes_changed(self) -> None:
+        """Look now, and read all keys and counters anew: a lane was taken or dropped."""
+        self._downlink.forget_all()
+        self.ring()
+
     def ring(self) -> None:
         """Look now: the lanes changed, or the process is to stop."""
         self._look_s = 0.0

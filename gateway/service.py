@@ -196,7 +196,7 @@ class Gateway:
         self._batch.forget_unacknowledged(link, generation)
 
     def _lanes_changed(self) -> None:
-        self.outbox.ring()
+        self.outbox.lanes_changed()
 
 
 def run(parts: GatewayParts, *, stop: Event, watch: Callable[[Gateway], None] | None = None) -> None:

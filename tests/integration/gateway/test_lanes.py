@@ -12,7 +12,7 @@ from database.pool import Connection
 from gateway import lanes
 from gateway.errors import LaneRangeInvalid
 from gateway.service import Gateway
-from protocol import topics
+from protocol import messages, topics
 
 if TYPE_CHECKING:
     from tests.integration.gateway.conftest import GatewayProcess, HandPile, Street
@@ -63,6 +63,31 @@ def test_a_gateway_that_lost_its_lease_disconnects_and_stays_away(
     until(lambda: gateway.lanes.link_of(0) is None)
     assert gateway.health.links == {}
     assert gateway.lanes.serving() == []
+
+
+def test_a_gateway_that_takes_its_lane_back_speaks_with_counters_above_the_others(
+    connect_pile: "ConnectPile",
+    start_gateway: "StartGateway",
+    laid_out: "Street",
+    pool: "ConnectionPool[Connection]",
+    until: "Until",
+) -> None:
+    first = start_gateway()
+    pile = connect_pile("YQ-01")
+    pile.boots()
+    with pool.connection() as conn:
+        leases.release(conn, 0, "gateway-1")
+        assert leases.take(conn, 0, "gateway-2", 600)
+    until(lambda: first.lanes.link_of(0) is None)
+    second = start_gateway(owner="gateway-2")
+    pile.boots()
+    second.stop()
+    until(lambda: first.health.ready)
+    laid_out.order("YQ-01")
+    pile.hears(messages.Start)
+    heard = [(counter.boot, counter.seq) for counter in pile.counters_down]
+    assert len(heard) == 3
+    assert heard == sorted(heard)
 
 
 def test_a_link_that_an_intruder_without_a_lease_cut_comes_back(
