@@ -29,6 +29,7 @@ from operator_api import (
 )
 from operator_api.firmware_endpoints import FirmwareDesk
 from operator_api.problems import DOCUMENTED
+from operator_api.request_guard import RequestGuard
 from operator_api.service import OperatorService
 
 PREFIX = "/operator/v1"
@@ -85,7 +86,7 @@ def create_app(
     firmware: FirmwareDesk | None = None,
     vault: SecretVault | None = None,
 ) -> FastAPI:
-    """An app with the operator's API and the documents; other routers may join it.
+    """An app with the operator's API and the documents; other routers may join it, and its limit on bodies.
 
     Without `firmware` it has no endpoints for that, and without `vault` none for piles' identities.
 
@@ -127,4 +128,6 @@ def create_app(
             responses=DOCUMENTED,
         )
     app.include_router(documents.create_router())
+    limits = {f"{PREFIX}{path}": most_bytes for path, most_bytes in firmware_endpoints.BODY_LIMITS.items()}
+    app.add_middleware(RequestGuard, prefix=PREFIX, token=token, limits=limits)
     return app

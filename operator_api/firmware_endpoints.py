@@ -35,6 +35,8 @@ MOST_ROWS = 200
 USUAL_WINDOW = timedelta(days=7)
 FORM_BYTES = 64 << 10
 """Room for the manifest and the form's own lines around an image."""
+BODY_LIMITS: dict[str, int | None] = {"/firmware/releases": None, "/firmware/rollouts": 512 << 10}
+"""Bytes of a POST where they are not the usual: an upload checks its own, and a rollout may name 5000 piles."""
 
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="At most so many")]
 ReleaseId = Annotated[int, Path(ge=1, le=1 << 53, description="Release id")]

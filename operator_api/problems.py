@@ -107,6 +107,7 @@ _WORDS: dict[type[Exception], str] = {
 
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorBody, "description": "No bearer token, or not the right one"},
+    413: {"model": ErrorBody, "description": "The body is too long"},
     422: {"model": ErrorBody, "description": "A parameter or field is wrong; `field` names it"},
     503: {"model": ErrorBody, "description": "The database is not reachable right now; try again"},
 }
@@ -131,15 +132,14 @@ class OperatorRoute(APIRoute):
             try:
                 response = await handle(request)
             except _EXPECTED as error:
-                response = _refusal(error)
+                response = refusal(error)
             except RequestValidationError as error:
                 response = _invalid(error)
             except (OperationalError, PoolTimeout, TooManyRequests) as error:
                 log.warning("operator_request_without_database", path=self.path, error=type(error).__name__)
                 response = answer(503, "unavailable", "the database is not reachable right now; try again")
                 response.headers["Retry-After"] = "3"
-            response.headers.setdefault("Cache-Control", "no-store")
-            response.headers["X-Content-Type-Options"] = "nosniff"
+            _protect(response)
             return response
 
         return guarded
@@ -151,7 +151,8 @@ def answer(status: int, code: str, message: str, field: str | None = None) -> JS
     return JSONResponse(body.model_dump(), status)
 
 
-def _refusal(error: Exception) -> Response:
+def refusal(error: Exception) -> Response:
+    """One of the table's errors as an answer."""
     status, code, field = _TABLE[type(error)]
     if isinstance(error, RolloutRefused):
         field = error.field
@@ -160,7 +161,20 @@ def _refusal(error: Exception) -> Response:
     response = answer(status, code, _WORDS.get(type(error)) or str(error), field)
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    _protect(response)
     return response
+
+
+def too_long(most_bytes: int) -> Response:
+    """A body is longer than that."""
+    response = answer(413, "body_too_long", f"the body is longer than {most_bytes} bytes")
+    _protect(response)
+    return response
+
+
+def _protect(response: Response) -> None:
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["X-Content-Type-Options"] = "nosniff"
 
 
 def _invalid(error: RequestValidationError) -> Response:

@@ -41,6 +41,7 @@ def _answer(stand: StreetStand, command_id: UUID, *, cause: str | None = None) -
             result=result,
             cause=cause,
             received_at=stand.clock.now(),
+            of_service=True,
         )
         command_answers.take(conn, [answer])
 
