@@ -1,8 +1,8 @@
 """Sessions begun at the pile itself: by a code that somebody paid for, or by a card.
 
 The pile tells of one when it has a link again, in any order with its samples and its settlement, and repeats it until
-it is answered. What we will not have (a code nobody paid, a card nobody registered) is refused and written down once;
-its settlement is kept like any other that has no session.
+it is answered. What we will not have (a code nobody paid, a card nobody registered) is refused and written down once,
+and of many from one pile only the first; its settlement is kept like any other that has no session.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from psycopg import Connection
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, class_row
 
 from billing import agreements, tariffs
 from billing.agreements import AgreementVersion
@@ -25,6 +25,13 @@ from charging.sessions import CLOCK_TOLERANCE, ChargingSession
 
 OLDEST_CLAIM = timedelta(days=90)
 """A start that claims to be older is dated by its arrival."""
+
+MOST_REFUSED = 10
+"""So many refused starts of a pile within REFUSED_WITHIN, by card and otherwise each, and the next are refused unread:
+looking up a card's number is slow on purpose, and the gateway's other piles wait for it."""
+REFUSED_WITHIN = timedelta(minutes=10)
+MOST_REMEMBERED = 100
+"""So many refused starts of a pile are known again, by card and otherwise each."""
 
 _NOT_OURS = frozenset({SessionState.CREATED, SessionState.FAILED, SessionState.CANCELLED})
 """Not paid for, or paid back: a pile that began it all the same is to stop."""
@@ -42,6 +49,11 @@ class LocalStart:
     limit_s: int
     limit_dwh: int
     credential: str | None
+
+    @property
+    def by_card(self) -> bool:
+        """It names a card's number."""
+        return self.source == SessionSource.CARD and bool(self.credential)
 
 
 def told(conn: Connection[TupleRow], start: LocalStart, *, now: datetime) -> bool:
@@ -73,6 +85,9 @@ def _known(conn: Connection[TupleRow], session: ChargingSession, start: LocalSta
 
 
 def _by_card(conn: Connection[TupleRow], start: LocalStart, number: str, *, now: datetime) -> bool:
+    past = _past(conn, start, now=now)
+    if past.known or past.is_full:
+        return _refuse(conn, start, "too_many_refused", now=now)
     try:
         ports.get(conn, pile_id=start.pile_id, port_no=start.port_no)
     except PortUnknown:
@@ -174,29 +189,76 @@ def _insert(
     )
 
 
-def _refuse(conn: Connection[TupleRow], start: LocalStart, why: str, *, now: datetime) -> bool:
-    known = conn.execute(
-        """
-        SELECT kind FROM pile_event
-         WHERE pile_id = %(pile_id)s AND kind = %(kind)s AND detail ->> 'session_id' = %(session_id)s LIMIT 1
-        """,
-        {
-            "pile_id": start.pile_id,
-            "kind": EventKind.LOCAL_START_ORPHAN,
-            "session_id": str(start.session_id),
-        },
-    ).fetchone()
-    if known is None:
-        events.record(
-            conn,
-            pile_id=start.pile_id,
-            kind=EventKind.LOCAL_START_ORPHAN,
-            now=now,
-            detail={
-                "session_id": str(start.session_id),
-                "port_no": start.port_no,
-                "source": start.source,
-                "why": why,
+@dataclass(frozen=True)
+class _Past:
+    """What was refused before: this very start, so many of its sort lately, and whether one beyond the limit."""
+
+    known: bool
+    lately: int
+    over_limit: bool
+
+    @property
+    def is_full(self) -> bool:
+        return self.lately >= MOST_REFUSED
+
+
+def _past(conn: Connection[TupleRow], start: LocalStart, *, now: datetime) -> _Past:
+    with conn.cursor(row_factory=class_row(_Past)) as cursor:
+        past = cursor.execute(
+            """
+            SELECT coalesce(bool_or(session_id = %(session_id)s), false) AS known,
+                   count(*) FILTER (WHERE refused_at > %(since)s AND NOT over_limit) AS lately,
+                   coalesce(bool_or(refused_at > %(since)s AND over_limit), false) AS over_limit
+              FROM refused_local_start WHERE pile_id = %(pile_id)s AND by_card = %(by_card)s
+            """,
+            {
+                "pile_id": start.pile_id,
+                "by_card": start.by_card,
+                "session_id": start.session_id,
+                "since": now - REFUSED_WITHIN,
             },
-        )
+        ).fetchone()
+    assert past is not None, "an aggregate has a row"
+    return past
+
+
+def _refuse(conn: Connection[TupleRow], start: LocalStart, why: str, *, now: datetime) -> bool:
+    """Write a refusal down unless it was before, or is one more beyond the limit. Always False."""
+    past = _past(conn, start, now=now)
+    if past.known or (past.is_full and past.over_limit):
+        return False
+    _remember(conn, start, over_limit=past.is_full, now=now)
+    events.record(
+        conn,
+        pile_id=start.pile_id,
+        kind=EventKind.LOCAL_START_ORPHAN,
+        now=now,
+        detail={
+            "session_id": str(start.session_id),
+            "port_no": start.port_no,
+            "source": start.source,
+            "why": "too_many_refused" if past.is_full else why,
+        },
+    )
     return False
+
+
+def _remember(conn: Connection[TupleRow], start: LocalStart, *, over_limit: bool, now: datetime) -> None:
+    sort = {"pile_id": start.pile_id, "by_card": start.by_card}
+    conn.execute(
+        """
+        INSERT INTO refused_local_start (pile_id, session_id, by_card, refused_at, over_limit)
+        VALUES (%(pile_id)s, %(session_id)s, %(by_card)s, %(now)s, %(over_limit)s)
+        """,
+        {**sort, "session_id": start.session_id, "now": now, "over_limit": over_limit},
+    )
+    conn.execute(
+        """
+        DELETE FROM refused_local_start
+         WHERE pile_id = %(pile_id)s AND by_card = %(by_card)s
+           AND refused_at < (SELECT refused_at FROM refused_local_start
+                              WHERE pile_id = %(pile_id)s AND by_card = %(by_card)s
+                              ORDER BY refused_at DESC OFFSET %(most)s LIMIT 1)
+        """,
+        {**sort, "most": MOST_REMEMBERED - 1},
+    )

@@ -43,6 +43,7 @@ OWNERS = {
     "0011_identity": "charging",
     "0012_firmware_and_local_starts": "charging",
     "0013_port_registers": "charging",
+    "0014_refused_local_starts": "charging",
 }
 DATABASE_TABLES = ("schema_migration", "job_queue_version")
 # Reports: made from the meter, read by whoever owns meter samples.

@@ -8,6 +8,7 @@ from charging import cards, events, locks, sessions
 from charging.cards import CardUse
 from charging.errors import CardExists, SiteUnknown
 from charging.events import EventKind
+from charging.local_starts import MOST_REFUSED, MOST_REMEMBERED, REFUSED_WITHIN
 from charging.locks import LockCause
 from charging.session_states import SessionSource, SessionState
 from charging.settlements import Outcome
@@ -148,3 +149,39 @@ def test_coins_and_buttons_are_refused(stand: Stand) -> None:
 def test_a_card_of_another_site_is_unknown_here(stand: Stand) -> None:
     cards.register(stand.conn, site_id="wutong", number=NUMBER, label="elsewhere", now=stand.now)
     assert tell(stand, source="card", number=NUMBER)[1] is False
+
+
+def _reasons(stand: Stand) -> list[str]:
+    return [
+        event.detail["why"]
+        for event in reversed(events.newest(stand.conn, PILE, limit=100))
+        if event.kind == EventKind.LOCAL_START_ORPHAN
+    ]
+
+
+def test_a_pile_that_tries_many_cards_is_refused_unread_for_a_while(stand: Stand, card: cards.Card) -> None:
+    del card
+    for n in range(MOST_REFUSED):
+        assert not tell(stand, source="card", number=f"FFFF {n}")[1]
+    for number in ("EEEE", NUMBER, "DDDD"):
+        assert not tell(stand, source="card", number=number)[1]
+    assert _reasons(stand) == ["card_unknown"] * MOST_REFUSED + ["too_many_refused"]
+    assert stand.count("refused_local_start") == MOST_REFUSED + 1
+    stand.now += REFUSED_WITHIN
+    assert tell(stand, source="card", number=NUMBER)[1]
+    assert not tell(stand, source="card", number="CCCC")[1]
+    assert _reasons(stand)[MOST_REFUSED + 1 :] == ["card_unknown"]
+
+
+def test_a_refused_card_start_told_again_stays_refused_and_is_written_down_once(stand: Stand) -> None:
+    session_id, _ = tell(stand, source="card", number=NUMBER)
+    cards.register(stand.conn, site_id=SITE, number=NUMBER, label="too late", now=stand.now)
+    assert tell(stand, session_id, source="card", number=NUMBER) == (session_id, False)
+    assert _reasons(stand) == ["card_unknown"]
+
+
+def test_only_the_newest_refused_starts_of_a_pile_are_remembered(stand: Stand) -> None:
+    for _ in range(MOST_REMEMBERED + 5):
+        tell(stand, source="coin")
+        stand.now += REFUSED_WITHIN / 5
+    assert stand.count("refused_local_start") == MOST_REMEMBERED
