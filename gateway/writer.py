@@ -14,7 +14,7 @@ from typing import Protocol
 from uuid import UUID
 
 import structlog
-from psycopg import InterfaceError, OperationalError
+from psycopg import Error, InterfaceError, OperationalError
 from psycopg.errors import (
     DeadlockDetected,
     IdleInTransactionSessionTimeout,
@@ -49,6 +49,10 @@ _OUTAGES = (
     ReadOnlySqlTransaction,
     IdleInTransactionSessionTimeout,
 )
+_OVERTAXED = ("53", "54")
+"""Classes of errors that psycopg calls operational: what was asked is too much for a server that is there."""
+_SERVER_FULL = frozenset({"53100", "53300"})
+"""Of those, a full disk and too many connections, which no frame is to blame for."""
 _COLLISIONS = (DeadlockDetected, SerializationFailure, QueryCanceled)
 _PLAIN_ANSWERS = ("/stop_ack", "/command_ack")
 _MONEY = (
@@ -165,6 +169,8 @@ class Writer:
                     raise _Faulty(error) from error
                 self.health.retries += 1
             except _OUTAGES as error:
+                if _is_overtaxed(error):
+                    raise _Faulty(error) from error
                 self._note_outage(error)
                 if self._stop.wait(wait_s):
                     raise _Stopped from error
@@ -298,6 +304,11 @@ class _Order:
     def alarmed_piles(self) -> set[str]:
         """Piles of whose sessions any may be stopped."""
         return {heard.pile_id for heard in self.money if isinstance(heard.message, messages.Alarm)}
+
+
+def _is_overtaxed(error: Error) -> bool:
+    state = error.sqlstate or ""
+    return state.startswith(_OVERTAXED) and state not in _SERVER_FULL
 
 
 def _one_transaction(conn: Connection, frames: Sequence[Frame]) -> AbstractContextManager[object]:

@@ -186,7 +186,15 @@ _FAIL_ON_COMMIT = """
     """
 
 
-@pytest.mark.parametrize("poison", [_FAIL_ON_INSERT, _FAIL_ON_COMMIT], ids=["on_insert", "on_commit"])
+_OUT_OF_MEMORY = _FAIL_ON_INSERT.replace("take';", "take' USING ERRCODE = 'out_of_memory';")
+_TOO_COMPLEX = _FAIL_ON_INSERT.replace("take';", "take' USING ERRCODE = 'statement_too_complex';")
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [_FAIL_ON_INSERT, _FAIL_ON_COMMIT, _OUT_OF_MEMORY, _TOO_COMPLEX],
+    ids=["on_insert", "on_commit", "out_of_memory", "too_complex"],
+)
 def test_a_poison_message_is_put_aside_and_harms_no_other(
     poison: str,
     connect_pile: "ConnectPile",
