@@ -8,14 +8,14 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from billing.tariff_objects import FeeKind
 from charging import cards, sites
 from charging.cards import Card, CardUse
 from charging.views import PageKey
 from operator_api import cursors
-from operator_api.parameters import PRINTABLE_PATTERN, SITE_ID_PATTERN, Cursor, OnlySite
+from operator_api.parameters import PRINTABLE_PATTERN, SITE_ID_PATTERN, Cursor, Instant, OnlySite
 from operator_api.problems import CONFLICT, NOT_FOUND, OperatorRoute
 from operator_api.service import OperatorService
 
@@ -149,10 +149,8 @@ def _add_statement(router: APIRouter, service: OperatorService) -> None:
     )
     def statement(
         card_id: CardId,
-        since: Annotated[
-            AwareDatetime | None, Query(description="31 days before `until` if left out")
-        ] = None,
-        until: Annotated[AwareDatetime | None, Query(description="Now if left out")] = None,
+        since: Annotated[Instant | None, Query(description="31 days before `until` if left out")] = None,
+        until: Annotated[Instant | None, Query(description="Now if left out")] = None,
     ) -> CardStatement:
         end = until or service.clock()
         begin = since or end - USUAL_STATEMENT

@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from charging.command_records import CommandRecord
 from charging.commands import CommandKind, CommandState
 from charging.service_commands import LONGEST_LOCATE_S, MOST_LOG_LINES, MOST_VOICE_CHARACTERS, QueryTopic
-from operator_api.parameters import PRINTABLE_PATTERN
+from operator_api.parameters import PRINTABLE_PATTERN, Instant
 
 PortNo = Annotated[int, Field(ge=1, le=20, description="Number of the socket, from 1")]
 
@@ -51,7 +51,7 @@ class NewQuery(BaseModel):
 class NewLogRequest(BaseModel):
     """Send the newest lines of the log."""
 
-    since_at: AwareDatetime | None = Field(None, description="Only lines since then, by the pile's clock")
+    since_at: Instant | None = Field(None, description="Only lines since then, by the pile's clock")
     max_lines: int = Field(100, ge=1, le=MOST_LOG_LINES)
 
 

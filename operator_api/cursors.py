@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from charging.views import PageKey
+from operator_api.parameters import EARLIEST, LATEST
 from operator_api.problems import CursorInvalid
 
 MOST_DIGITS = 18
@@ -56,7 +57,7 @@ def read_pair(cursor: str | None) -> tuple[datetime, UUID] | None:
         pair = (datetime.fromisoformat(at), UUID(row_id))
     except ValueError as error:
         raise CursorInvalid(cursor) from error
-    if pair[0].tzinfo is None:
+    if pair[0].tzinfo is None or not EARLIEST <= pair[0] <= LATEST:
         raise CursorInvalid(cursor)
     return pair
 

@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from charging import firmware_rollouts
 from charging.firmware_releases import MOST_BYTES, Manifest, Release
 from charging.firmware_rollouts import Rollout, RolloutPile, RolloutPileState, RolloutState
-from operator_api.parameters import PILE_ID_PATTERN, PRINTABLE_PATTERN, SITE_ID_PATTERN
+from operator_api.parameters import PILE_ID_PATTERN, PRINTABLE_PATTERN, SITE_ID_PATTERN, Instant
 
 MOST_PILES_NAMED = 5000
 LONGEST_PATIENCE_S = 14 * 86_400
@@ -72,10 +72,8 @@ class NewRollout(BaseModel):
         max_length=firmware_rollouts.MOST_STAGES,
         description="Share of all piles told by the end of each stage, growing to 100",
     )
-    window_from: AwareDatetime | None = Field(
-        default=None, description="Install from then on; now if left out"
-    )
-    window_to: AwareDatetime | None = Field(
+    window_from: Instant | None = Field(default=None, description="Install from then on; now if left out")
+    window_to: Instant | None = Field(
         default=None, description="Install no later; a week after its begin if left out"
     )
     force: bool = Field(default=False, description="Install although a port charges, ending its session")
