@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout, TooManyRequests
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from billing.errors import PartyUnknown
@@ -109,6 +110,7 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorBody, "description": "No bearer token, or not the right one"},
     413: {"model": ErrorBody, "description": "The body is too long"},
     422: {"model": ErrorBody, "description": "A parameter or field is wrong; `field` names it"},
+    500: {"model": ErrorBody, "description": "The platform failed; its log says why"},
     503: {"model": ErrorBody, "description": "The database is not reachable right now; try again"},
 }
 """What every endpoint may answer besides success."""
@@ -139,6 +141,11 @@ class OperatorRoute(APIRoute):
                 log.warning("operator_request_without_database", path=self.path, error=type(error).__name__)
                 response = answer(503, "unavailable", "the database is not reachable right now; try again")
                 response.headers["Retry-After"] = "3"
+            except HTTPException:
+                raise
+            except Exception as error:  # else the app would answer in the words for riders
+                log.error("operator_request_failed", path=self.path, exc_info=error)
+                response = answer(500, "internal_error", "the platform failed at this; its log says why")
             _protect(response)
             return response
 

@@ -241,3 +241,12 @@ def every_row(
         if cursor is None:
             return rows
     raise AssertionError("the pages do not end")
+
+
+def test_a_failure_of_ours_is_told_in_the_operators_words(stand: StreetStand) -> None:
+    with stand.pool.connection() as conn:
+        conn.execute("ALTER TABLE site RENAME COLUMN address TO elsewhere")
+    broken = stand.operator.get("/sites")
+    assert (broken.status_code, broken.json()["error"]["code"]) == (500, "internal_error")
+    assert "charge" not in broken.json()["error"]["message"]
+    assert broken.headers["cache-control"] == "no-store"
