@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from charging import alarm_evidence, alarm_records, alarms, clearing, locks, safety_rules, sites
+from charging import alarm_evidence, alarm_records, alarms, clearing, locks, piles, safety_rules, sites
 from charging.alarm_kinds import AlarmKind
 from charging.alarm_records import Alarm, PageKey
 from charging.safety_rules import SafetyRules
@@ -41,7 +41,9 @@ def create_router(service: OperatorService) -> APIRouter:
 
 
 def _add_alarms(router: APIRouter, service: OperatorService) -> None:
-    @router.get("/alarms", summary="Alarms, newest first; `open=true` for those that last")
+    @router.get(
+        "/alarms", summary="Alarms, newest first; `open=true` for those that last", responses=NOT_FOUND
+    )
     def list_alarms(
         only_open: Annotated[bool, Query(alias="open", description="Only those that last")] = False,
         site_id: OnlySite = None,
@@ -52,6 +54,10 @@ def _add_alarms(router: APIRouter, service: OperatorService) -> None:
     ) -> AlarmPage:
         pair = cursors.read_pair(cursor)
         with service.pool.connection() as conn:
+            if site_id is not None:
+                sites.get(conn, site_id)
+            if pile_id is not None:
+                piles.get(conn, pile_id)
             found = alarm_records.page(
                 conn,
                 limit=limit + 1,

@@ -42,7 +42,10 @@ _UNDER_WAY: dict[int | str, dict[str, Any]] = {
 }
 _NOT_EXTENDED: dict[int | str, dict[str, Any]] = {
     202: {"model": ExtensionView, "description": "Ordered, and not ended yet"},
-    409: {"model": ErrorBody, "description": "The session does not run, or its limits are higher"},
+    409: {
+        "model": ErrorBody,
+        "description": "The session does not run, its limits are higher, or its pile is out of service",
+    },
 }
 _ORDERED = NOT_FOUND | OUT_OF_SERVICE | _UNDER_WAY
 Ask = Callable[[Connection[TupleRow], datetime], UUID]
@@ -208,8 +211,7 @@ def _extend(router: APIRouter, service: OperatorService, desk: Desk) -> None:
     @router.post(
         "/sessions/{session_id}/extend",
         summary="Give a running session more time or energy; the prepayment still caps the money",
-        responses=NOT_FOUND
-        | {409: OUT_OF_SERVICE[409] | {"description": "Not running, or below the present"}},
+        responses=NOT_FOUND | _NOT_EXTENDED,
     )
     def extend(session_id: UUID, new: NewExtension, response: Response, wait_s: WaitS = 0) -> ExtensionView:
         with service.pool.connection() as conn:

@@ -28,7 +28,7 @@ from operator_api.firmware_models import (
     SignedManifest,
 )
 from operator_api.parameters import PRINTABLE_PATTERN, Cursor
-from operator_api.problems import CONFLICT, NOT_FOUND, CursorInvalid, OperatorRoute
+from operator_api.problems import CONFLICT, NOT_FOUND, OperatorRoute
 from operator_api.service import OperatorService
 
 MOST_ROWS = 200
@@ -103,7 +103,9 @@ def _add_releases(router: APIRouter, service: OperatorService, desk: FirmwareDes
         cursor: Cursor = None,
     ) -> ReleasePage:
         with service.pool.connection() as conn:
-            found = firmware_releases.page(conn, limit=limit + 1, model=model, before=_read_number(cursor))
+            found = firmware_releases.page(
+                conn, limit=limit + 1, model=model, before=cursors.read_number(cursor)
+            )
         page = found[:limit]
         return ReleasePage(
             releases=[firmware_models.release_view(each, desk.image_url(each.sha256)) for each in page],
@@ -268,15 +270,6 @@ def _signed(text: str) -> SignedManifest:
 
 def _missing(name: str) -> dict[str, Any]:
     return {"type": "missing", "loc": ("body", name), "msg": "Field required", "input": None}
-
-
-def _read_number(cursor: str | None) -> int | None:
-    text = cursors.read_text(cursor)
-    if text is None or cursor is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise CursorInvalid(cursor)
-    return int(text)
 
 
 def _view(service: OperatorService, rollout_id: UUID) -> RolloutView:

@@ -61,6 +61,12 @@ def test_the_documents_page_loads_nothing_from_elsewhere(stand: StreetStand) -> 
     assert stand.http.get("/docs/redoc.standalone.js").status_code == 404
 
 
+def test_an_extension_says_that_it_may_still_be_under_way(stand: StreetStand) -> None:
+    names = dict(operations(stand.http.get("/openapi.json").json()))
+    answers = names["POST /operator/v1/sessions/{session_id}/extend"]["responses"]
+    assert {"200", "202", "404", "409"} <= set(answers)
+
+
 def test_a_short_token_is_no_token() -> None:
     with pytest.raises(ValueError, match="at least 16 characters"):
         access.required("short")

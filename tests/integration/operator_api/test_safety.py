@@ -140,3 +140,9 @@ def test_a_notice_is_announced_when_it_is_committed(stand: StreetStand) -> None:
         listener.execute("UNLISTEN notice_live")
         listener.set_autocommit(False)
     assert told == {"lvdian", "yuquan-wuye"}
+
+
+def test_alarms_of_a_place_nobody_knows_are_not_found(stand: StreetStand) -> None:
+    for params, code in (({"site_id": "nope"}, "site_unknown"), ({"pile_id": "nope"}, "pile_unknown")):
+        missing = stand.operator.get("/alarms", params=params)
+        assert (missing.status_code, missing.json()["error"]["code"]) == (404, code)
