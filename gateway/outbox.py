@@ -88,6 +88,7 @@ class Outbox:
         self._stop = stop
         self._bell = CommandBell(listen_dsn)
         self._replies: deque[Reply] = deque(maxlen=MAX_REPLIES)
+        self._boot_replies: dict[str, Reply] = {}
         self._lock = Lock()
         self._silent: dict[str, dict[UUID, Command]] = {}
         self._rekeyed: set[str] = set()
@@ -106,9 +107,13 @@ class Outbox:
             self._rekeyed.update(pile_ids)
 
     def post(self, replies: Sequence[Reply]) -> None:
-        """Send these answers next."""
+        """Send these answers next; of the answers to a pile's boots the newest."""
+        boot_replies = {reply.pile_id: reply for reply in replies if reply.opens_boot}
+        with self._lock:
+            self._boot_replies.update(boot_replies)
+            self._rekeyed.update(boot_replies)
+            self._replies.extend(reply for reply in replies if not reply.opens_boot)
         if replies:
-            self._replies.extend(replies)
             self._bell.ring()
 
     def run(self) -> None:
@@ -119,7 +124,6 @@ class Outbox:
                 stopping = self._stop.is_set()
                 try:
                     self.health.listening = self._bell.wait(self._pause_s(stopping))
-                    self._forget_keys()
                     self._send_replies()
                     self._send_news(self._bell.take_news())
                     if stopping or monotonic() >= self._look_s:
@@ -146,48 +150,66 @@ class Outbox:
     def _pause_s(self, stopping: bool) -> float:
         return 0.0 if stopping else max(0.0, min(POLL_S, self._look_s - monotonic()))
 
-    def _forget_keys(self) -> None:
+    def _send_replies(self) -> None:
         with self._lock:
+            # At one moment: no answer may overtake the one to a boot, nor that go out under the keys before it.
             rekeyed, self._rekeyed = self._rekeyed, set()
+            boot_replies = list(self._boot_replies.values())
+            waiting = len(self._replies)
         for pile_id in rekeyed:
             self._downlink.forget(pile_id)
-
-    def _send_replies(self) -> None:
-        for _ in range(len(self._replies)):
+        for reply in boot_replies:
+            self._send_boot_reply(reply)
+        for _ in range(waiting):
             reply = self._replies.popleft()
             try:
-                sent = self._send_reply(reply)
+                self._count_reply(sent=self._send_reply(reply))
             except (OperationalError, InterfaceError):
                 self._replies.appendleft(reply)
                 raise
-            if sent:
-                self.health.replies_sent += 1
-                continue
-            self.health.replies_dropped += 1
-            if reply.opens_boot:
-                # The pile may have been answered before and never ask again, and its commands wait for this.
-                self._replies.append(reply)
+            except (ProtocolError, ChargingError):
+                self._count_reply(sent=False)
+
+    def _send_boot_reply(self, reply: Reply) -> None:
+        """Kept until it is out: the pile may never ask again, and its commands wait for this."""
+        try:
+            sent = self._send_reply(reply)
+            if not sent and self._downlink.serves(reply.pile_id):
+                return
+        except (OperationalError, InterfaceError):
+            raise
+        except (ProtocolError, ChargingError):
+            sent = False
+        except Exception:
+            self._end_boot(reply)
+            raise
+        self._count_reply(sent=sent)
+        kept_back = self._end_boot(reply)
+        if sent:
+            for command in kept_back:
+                self._send_command(command)
+            # What was asked for while the pile counted as offline was not told of.
+            self._look_s = 0.0
+
+    def _end_boot(self, reply: Reply) -> list[Command]:
+        """The commands that waited for this answer; none when the pile booted again, for they wait on."""
+        with self._lock:
+            if self._boot_replies.get(reply.pile_id) is not reply:
+                return []
+            del self._boot_replies[reply.pile_id]
+            return list(self._silent.pop(reply.pile_id, {}).values())
 
     def _send_reply(self, reply: Reply) -> bool:
-        if reply.opens_boot:
-            self._downlink.forget(reply.pile_id)
-        message = reply.message_at(self._clock())
         try:
-            sent = self._downlink.send(reply.pile_id, message, expiry_s=REPLY_EXPIRY_S)
+            message = reply.message_at(self._clock())
+            return self._downlink.send(reply.pile_id, message, expiry_s=REPLY_EXPIRY_S)
         except (ProtocolError, ChargingError) as error:
             log.error("reply_unsendable", pile_id=reply.pile_id, error=type(error).__name__)
-            return False
-        if sent and reply.opens_boot:
-            self._break_silence(reply.pile_id)
-        return sent
+            raise
 
-    def _break_silence(self, pile_id: str) -> None:
-        with self._lock:
-            kept_back = self._silent.pop(pile_id, {})
-        for command in kept_back.values():
-            self._send_command(command)
-        # What was asked for while the pile counted as offline was not told of.
-        self._look_s = 0.0
+    def _count_reply(self, *, sent: bool) -> None:
+        self.health.replies_sent += sent
+        self.health.replies_dropped += not sent
 
     def _send_news(self, news: Sequence[News]) -> None:
         """Send what was told of, then mark it as sent: a death between the two costs one sending too many."""

@@ -1,12 +1,16 @@
 """A command is sent with its deadline, again with the same id until answered or expired, and never before boot_ack."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from charging.session_states import SessionState
+from gateway.hearing import Reply
 from gateway.service import Gateway
-from protocol import messages
+from protocol import messages, topics
 from protocol.words import StartCause, StartResult
 
 if TYPE_CHECKING:
@@ -117,6 +121,42 @@ def test_nothing_but_boot_ack_goes_down_before_the_boot_is_answered(
     assert pile.hears(messages.Start).session_id == session_id
 
 
+def test_a_flood_of_answers_does_not_push_out_the_answer_to_a_boot(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.outbox.MAX_REPLIES", 3)
+    gateway = start_gateway()
+    pile = connect_pile("YQ-01")
+    gateway.outbox.post([_boot_reply("YQ-01"), *[Reply("YQ-02", _boot_ack)] * 4])
+    pile.hears(messages.BootAck)
+
+
+def test_an_answer_to_a_boot_that_can_never_be_sent_is_dropped_with_its_silence(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until"
+) -> None:
+    gateway = start_gateway()
+    pile = connect_pile("YQ-01")
+    pile.boots()
+    until(lambda: gateway.health.outbox.replies_sent)
+    gateway.outbox.hold(["YQ-01"])
+    gateway.outbox.post([Reply("YQ-01", _unsendable, opens_boot=True)])
+    until(lambda: gateway.health.outbox.replies_dropped)
+    laid_out.order("YQ-01")
+    pile.hears(messages.Start)
+
+
+def test_an_answer_to_a_boot_is_dropped_where_the_pile_is_not_served_any_more(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", until: "Until"
+) -> None:
+    connect_pile("YQ-01")
+    lower = topics.shard_of("YQ-01") < topics.SHARD_COUNT // 2
+    gateway = start_gateway(lanes=(1 if lower else 0,), lane_count=2)
+    gateway.outbox.post([_boot_reply("YQ-01")])
+    until(lambda: gateway.health.outbox.replies_dropped)
+    gateway.stop()  # the outbox turns once more
+    assert gateway.health.outbox.replies_dropped == 1
+
+
 def test_a_pile_that_is_offline_is_not_sent_commands(
     connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until"
 ) -> None:
@@ -130,6 +170,20 @@ def test_a_pile_that_is_offline_is_not_sent_commands(
     sent = laid_out.command_states()[0][1]
     _let_a_resend_pass(connect_pile, laid_out)
     assert laid_out.command_states()[0][1] == sent
+
+
+def _boot_ack(sent_at: datetime) -> messages.BootAck:
+    return messages.BootAck(
+        time_ms=int(sent_at.timestamp() * 1000), heartbeat_s=60, sample_s=60, reconnect_jitter_s=1
+    )
+
+
+def _unsendable(sent_at: datetime) -> messages.BootAck:
+    return replace(_boot_ack(sent_at), heartbeat_s=0)
+
+
+def _boot_reply(pile_id: str) -> Reply:
+    return Reply(pile_id, _boot_ack, opens_boot=True)
 
 
 def _let_a_resend_pass(
