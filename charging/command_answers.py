@@ -16,12 +16,25 @@ from psycopg.types.json import Jsonb
 
 from charging.commands import Command, CommandKind, CommandState
 
+SERVICE = sorted(
+    set(CommandKind)
+    - {
+        CommandKind.START,
+        CommandKind.STOP,
+        CommandKind.EXTEND,
+        CommandKind.CONFIG_SET,
+        CommandKind.TARIFF_SET,
+        CommandKind.FIRMWARE,
+    }
+)
+"""Commands of service: the others have answers of their own, which move more than the command."""
+
 
 @dataclass(frozen=True)
 class Answer:
     """What a pile said to a command; `result` is its word for it, `cause` why it refused.
 
-    `of_service` is set in answers to commands that may have a follower.
+    It counts for commands of service where `of_service` is set, and else for stops alone.
     """
 
     command_id: UUID
@@ -38,6 +51,11 @@ class Answer:
         return CommandState.DONE if self.done else CommandState.REFUSED
 
     @property
+    def kinds(self) -> list[CommandKind]:
+        """The kinds of command it can be the answer to."""
+        return SERVICE if self.of_service else [CommandKind.STOP]
+
+    @property
     def facts(self) -> dict[str, Any]:
         """The answer as the query's parameters."""
         result = (
@@ -46,6 +64,7 @@ class Answer:
         return {
             "command_id": self.command_id,
             "pile_id": self.pile_id,
+            "kinds": self.kinds,
             "state": self.state,
             "result": Jsonb(result),
             "received_at": self.received_at,
@@ -62,7 +81,7 @@ A package that sends such commands enters its function here when it is imported 
 
 
 def take(conn: Connection[TupleRow], answers: Sequence[Answer]) -> None:
-    """Record answers; one to another pile's command, or to one answered before, changes nothing.
+    """Record answers; one to a command of another pile or kind, or to one answered before, changes nothing.
 
     One that comes after the command was given up is kept with it. Whoever waits is told at commit.
     """
@@ -101,7 +120,7 @@ _TAKE: LiteralString = """
                result = CASE state WHEN 'expired' THEN result ELSE %(result)s END,
                late_at = CASE state WHEN 'expired' THEN %(received_at)s END,
                late_result = CASE state WHEN 'expired' THEN %(result)s END
-         WHERE command_id = %(command_id)s AND pile_id = %(pile_id)s
+         WHERE command_id = %(command_id)s AND pile_id = %(pile_id)s AND kind = ANY(%(kinds)s)
            AND (state IN ('pending', 'sent') OR state = 'expired' AND late_at IS NULL)
         RETURNING command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count,
                   late_at),

@@ -8,6 +8,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from charging import commands, events
+from charging.commands import CommandKind
 from charging.events import EventKind
 from charging.firmware_rollouts import RolloutPileState
 
@@ -42,6 +43,7 @@ def reported(conn: Connection[TupleRow], report: UpdateReport, *, now: datetime)
         done=report.step != "failed",
         result={"step": report.step, "error": report.error},
         now=now,
+        kind=CommandKind.FIRMWARE,
     )
     ends = {"done": RolloutPileState.DONE, "failed": RolloutPileState.FAILED}.get(report.step)
     row = conn.execute(
@@ -101,7 +103,13 @@ def booted(conn: Connection[TupleRow], *, pile_id: str, version: str, now: datet
     ).fetchall()
     for (command_id,) in done:
         commands.answered(
-            conn, command_id=command_id, pile_id=pile_id, done=True, result={"step": "booted"}, now=now
+            conn,
+            command_id=command_id,
+            pile_id=pile_id,
+            done=True,
+            result={"step": "booted"},
+            now=now,
+            kind=CommandKind.FIRMWARE,
         )
 
 

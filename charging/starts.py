@@ -208,8 +208,8 @@ def accepted(
     plugged: bool,
 ) -> None:
     """The pile will start, at once or when something is plugged in."""
-    _answer(conn, pile_id=pile_id, command_id=command_id, done=True, cause="ok", now=now)
-    session = sessions.lock(conn, session_id)
+    own_id = _answer(conn, pile_id=pile_id, command_id=command_id, done=True, cause="ok", now=now)
+    session = sessions.lock(conn, own_id or session_id)
     if session is not None and session.pile_id == pile_id and not plugged:
         sessions.move(conn, session, SessionState.PENDING_PLUG, cause="not_plugged", now=now)
 
@@ -218,8 +218,8 @@ def refused(
     conn: Connection[TupleRow], *, pile_id: str, session_id: UUID, command_id: UUID, cause: str, now: datetime
 ) -> None:
     """The pile will not start: everything goes back. `cause` is the pile's word for it."""
-    _answer(conn, pile_id=pile_id, command_id=command_id, done=False, cause=cause, now=now)
-    session = sessions.lock(conn, session_id)
+    own_id = _answer(conn, pile_id=pile_id, command_id=command_id, done=False, cause=cause, now=now)
+    session = sessions.lock(conn, own_id or session_id)
     if session is None or session.pile_id != pile_id:
         return
     if _fail(conn, session, StartFailure.REFUSED_BY_PILE, detail=cause, now=now):
@@ -363,10 +363,13 @@ def _fail(
 
 def _answer(
     conn: Connection[TupleRow], *, pile_id: str, command_id: UUID, done: bool, cause: str, now: datetime
-) -> None:
-    commands.answered(
-        conn, command_id=command_id, pile_id=pile_id, done=done, result={"cause": cause}, now=now
+) -> UUID | None:
+    """The start's own session where this answers it: whatever the pile calls it, nobody else will move it now."""
+    result, kind = {"cause": cause}, CommandKind.START
+    command = commands.answered(
+        conn, command_id=command_id, pile_id=pile_id, done=done, result=result, now=now, kind=kind
     )
+    return None if command is None else command.session_id
 
 
 def _starting(conn: Connection[TupleRow], pile_id: str) -> int:

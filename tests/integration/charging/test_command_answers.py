@@ -72,6 +72,30 @@ def test_another_piles_answer_changes_nothing(stand: Stand) -> None:
     assert _row(stand, command_id) == ("pending", None, None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("kind", "of_service"),
+    [
+        (CommandKind.START, True),
+        (CommandKind.START, False),
+        (CommandKind.STOP, True),
+        (CommandKind.EXTEND, True),
+        (CommandKind.CONFIG_SET, True),
+        (CommandKind.TARIFF_SET, True),
+        (CommandKind.FIRMWARE, True),
+        (CommandKind.REBOOT, False),
+    ],
+)
+def test_an_answer_to_a_command_that_has_another_answer_changes_nothing(
+    stand: Stand, kind: CommandKind, of_service: bool
+) -> None:
+    command_id = _ask(stand, kind)
+    refused = _answer(command_id, stand.now, cause="port_busy", of_service=of_service)
+    command_answers.take(stand.conn, [refused])
+    commands.expire(stand.conn, limit=5, now=stand.now + DEADLINE)
+    command_answers.take(stand.conn, [refused])
+    assert _row(stand, command_id) == ("expired", None, None, None, None)
+
+
 def test_an_answer_after_the_deadline_is_kept_and_changes_nothing(stand: Stand) -> None:
     command_id = _ask(stand)
     late = stand.now + DEADLINE
@@ -119,7 +143,8 @@ def test_an_answer_in_time_is_followed_once_and_a_late_one_never(
 def test_whoever_listens_hears_of_answers_and_of_the_deadline(stand: Stand, dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as listener:
         listener.execute("LISTEN command_outcome")
-        answered, plain, expired, replaced = (_ask(stand) for _ in range(4))
+        answered, expired, replaced = (_ask(stand) for _ in range(3))
+        plain = _ask(stand, CommandKind.STOP)
         command_answers.take(stand.conn, [_answer(answered, stand.now)])
         command_answers.take(stand.conn, [_answer(plain, stand.now, of_service=False)])
         stand.conn.execute("UPDATE command SET kind = 'voice' WHERE command_id = %s", (replaced,))

@@ -45,7 +45,17 @@ def _answer(pool: ConnectionPool[Connection], command_id: UUID, *, cause: str | 
     with pool.connection() as conn:
         command_answers.take(
             conn,
-            [Answer(command_id, PILE, done=cause is None, result=result, cause=cause, received_at=NOW)],
+            [
+                Answer(
+                    command_id,
+                    PILE,
+                    done=cause is None,
+                    result=result,
+                    cause=cause,
+                    received_at=NOW,
+                    of_service=True,
+                )
+            ],
         )
 
 
