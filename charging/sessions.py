@@ -80,7 +80,9 @@ def lock(conn: Connection[TupleRow], session_id: UUID) -> ChargingSession | None
     return _select(conn, session_id, _SELECT_FOR_UPDATE)
 
 
-def hold(conn: Connection[TupleRow], session_ids: Collection[UUID], *, of_piles: Collection[str] = ()) -> None:
+def hold(
+    conn: Connection[TupleRow], session_ids: Collection[UUID], *, of_piles: Collection[str] = ()
+) -> None:
     """Hold these sessions, and those under way on these piles, ports first, in the order everybody takes several in.
 
     Whoever handles more than one session in a transaction holds them all before the first posting: a posting holds
@@ -173,7 +175,9 @@ def note(
 def stop(
     conn: Connection[TupleRow], session_id: UUID, *, cause: str, wait: timedelta, now: datetime
 ) -> ChargingSession:
-    """Ask the pile to end a session that is on its port; asking again, or too late, changes nothing.
+    """Ask the pile to end a session that is on its port; too late, or again while it is asked, changes nothing.
+
+    Where the pile refused a stop, or let it expire, it is asked anew.
 
     Before power flows the session stays in its state: the pile may still refuse the start, or never answer it, and
     then everything goes back. Raises SessionUnknown.
@@ -181,7 +185,7 @@ def stop(
     session = lock(conn, session_id)
     if session is None:
         raise SessionUnknown(session_id)
-    on_port = (SessionState.STARTING, SessionState.PENDING_PLUG, SessionState.CHARGING)
+    on_port = (SessionState.STARTING, SessionState.PENDING_PLUG, SessionState.CHARGING, SessionState.STOPPING)
     if session.state in on_port and not commands.asked(conn, session_id, CommandKind.STOP):
         if session.state is SessionState.CHARGING:
             move(conn, session, SessionState.STOPPING, cause=cause, now=now)

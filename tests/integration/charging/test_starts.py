@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -197,6 +197,54 @@ def test_a_refusal_by_the_pile_gives_everything_back_with_its_cause(stand: Stand
     assert_all_back(stand, session.session_id, "relay_welded")
 
 
+def test_a_start_refused_under_another_session_s_name_gives_its_own_rider_everything_back(
+    stand: Stand,
+) -> None:
+    other = stand.charging(port_no=2)
+    session = stand.paid()
+    [command] = stand.due()
+    starts.refused(
+        stand.conn,
+        pile_id=PILE,
+        session_id=other.session_id,
+        command_id=command.command_id,
+        cause="relay_welded",
+        now=stand.now,
+    )
+    assert_all_back(stand, session.session_id, "relay_welded")
+    assert sessions.get(stand.conn, other.session_id).state is SessionState.CHARGING
+
+
+def test_a_start_accepted_under_another_session_s_name_waits_for_its_own_plug(stand: Stand) -> None:
+    session = stand.paid()
+    [command] = stand.due()
+    starts.accepted(
+        stand.conn,
+        pile_id=PILE,
+        session_id=uuid4(),
+        command_id=command.command_id,
+        plugged=False,
+        now=stand.now,
+    )
+    assert sessions.get(stand.conn, session.session_id).state is SessionState.PENDING_PLUG
+
+
+def test_a_start_s_answer_answers_no_stop(stand: Stand) -> None:
+    session = stand.charging()
+    sessions.stop(stand.conn, session.session_id, cause="user_stop_app", wait=WAITS.stop, now=stand.now)
+    [command] = stand.due()
+    starts.accepted(
+        stand.conn,
+        pile_id=PILE,
+        session_id=session.session_id,
+        command_id=command.command_id,
+        plugged=True,
+        now=stand.now,
+    )
+    stand.now += WAITS.resend
+    assert [again.command_id for again in stand.due()] == [command.command_id]
+
+
 def test_a_silent_pile_gives_everything_back_and_is_told_to_stop(stand: Stand) -> None:
     session = stand.paid()
     stand.due()
@@ -231,6 +279,27 @@ def test_stopping_twice_sends_one_stop(stand: Stand) -> None:
         )
         assert stopped.state is SessionState.STOPPING
     assert [command.kind for command in stand.due()] == [CommandKind.STOP]
+
+
+def test_a_stop_the_pile_refused_or_never_heard_can_be_asked_again(stand: Stand) -> None:
+    session = stand.charging()
+
+    def stop() -> list[Command]:
+        sessions.stop(stand.conn, session.session_id, cause="user_stop_app", wait=WAITS.stop, now=stand.now)
+        return stand.due()
+
+    [first] = stop()
+    refused = commands.answered(
+        stand.conn, command_id=first.command_id, pile_id=PILE, done=False, result={}, now=stand.now
+    )
+    assert refused is not None
+    [second] = stop()
+    assert stop() == []
+    stand.now = second.expires_at
+    commands.expire(stand.conn, limit=5, now=stand.now)
+    [third] = stop()
+    assert len({first.command_id, second.command_id, third.command_id}) == 3
+    assert sessions.get(stand.conn, session.session_id).state is SessionState.STOPPING
 
 
 def test_a_session_that_must_have_ended_waits_for_its_settlement_and_frees_the_port(stand: Stand) -> None:
