@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
+
+from charging.pile_clocks import believable
+
+CLOCK_WRONG_EVERY = timedelta(hours=1)
+"""A pile's wrong clock is written down this often at most."""
 
 
 class EventKind(StrEnum):
@@ -67,7 +72,9 @@ def record(
     occurred_at: datetime | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write down one event; `occurred_at` is the pile's claim where it made one."""
+    """Write down one event; `occurred_at` is the pile's claim where it made one, and now where that is unbelievable."""
+    if occurred_at is None or not believable(occurred_at, now=now):
+        occurred_at = now
     conn.execute(
         """
         INSERT INTO pile_event (pile_id, occurred_at, received_at, kind, detail)
@@ -75,12 +82,26 @@ def record(
         """,
         {
             "pile_id": pile_id,
-            "occurred_at": occurred_at or now,
+            "occurred_at": occurred_at,
             "now": now,
             "kind": kind,
             "detail": Jsonb(dict(detail or {})),
         },
     )
+
+
+def clock_wrong(conn: Connection[TupleRow], *, pile_id: str, claim: datetime, now: datetime) -> None:
+    """Write down that a pile's clock is far off, unless that was done lately."""
+    known = conn.execute(
+        """
+        SELECT kind FROM pile_event
+         WHERE pile_id = %(pile_id)s AND occurred_at > %(since)s AND kind = %(kind)s LIMIT 1
+        """,
+        {"pile_id": pile_id, "since": now - CLOCK_WRONG_EVERY, "kind": EventKind.CLOCK_WRONG},
+    ).fetchone()
+    if known is None:
+        off_s = round((claim - now).total_seconds())
+        record(conn, pile_id=pile_id, kind=EventKind.CLOCK_WRONG, now=now, detail={"off_s": off_s})
 
 
 def newest(conn: Connection[TupleRow], pile_id: str, *, limit: int) -> list[PileEvent]:

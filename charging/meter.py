@@ -13,7 +13,8 @@ from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
 from billing.rating import ChargingPeriod
-from charging import starts
+from charging import events, starts
+from charging.pile_clocks import believable
 from charging.session_states import BEFORE_CHARGE, UNDER_WAY
 
 SLOT = timedelta(minutes=30)
@@ -91,12 +92,13 @@ def write_batch(
 ) -> Written:
     """Store the frames that are new with all their samples, and tell whoever watches the sessions.
 
-    A frame without a date belongs where its first known session, begun at an instant we know, was so many seconds old.
+    A frame without a date, or with an unbelievable one, belongs where its first known session, begun at an instant we
+    know, was so many seconds old; without such a session, where it arrived.
     A sample is proof that power flows, so a session that was still starting is charging from then on.
 
     `takes_copy` is false only for a server without COPY FROM STDIN; the rows are the same.
     """
-    fresh = _claim_frames(conn, _dated(conn, frames))
+    fresh = _claim_frames(conn, _dated(conn, _doubted(conn, frames)))
     samples = [(frame, sample) for frame in fresh for sample in frame.samples]
     if samples:
         (_copy_samples if takes_copy else _insert_samples)(conn, samples)
@@ -122,16 +124,18 @@ def curve(conn: Connection[TupleRow], session_id: UUID, *, most_points: int) -> 
         ).fetchall()
 
 
-def slots(conn: Connection[TupleRow], session_id: UUID) -> list[SlotReading]:
-    """A session's readings at the end of each half-hour slot it touched, in time order."""
+def slots(conn: Connection[TupleRow], session_id: UUID, *, pile_id: str | None = None) -> list[SlotReading]:
+    """A session's readings at the end of each half-hour slot it touched, in time order; of one pile, if it is given."""
     with conn.cursor(row_factory=class_row(SlotReading)) as cursor:
         return cursor.execute(
             """
             SELECT date_bin(%(slot)s, sampled_at, %(epoch)s) AS slot_at,
                    max(energy_dwh) AS energy_dwh, max(elapsed_s) AS elapsed_s
-              FROM meter_sample WHERE session_id = %(session_id)s GROUP BY 1 ORDER BY 1
+              FROM meter_sample
+             WHERE session_id = %(session_id)s AND (%(pile_id)s::text IS NULL OR pile_id = %(pile_id)s)
+             GROUP BY 1 ORDER BY 1
             """,
-            {"slot": SLOT, "epoch": SLOT_EPOCH, "session_id": session_id},
+            {"slot": SLOT, "epoch": SLOT_EPOCH, "session_id": session_id, "pile_id": pile_id},
         ).fetchall()
 
 
@@ -157,13 +161,45 @@ def periods(slots: Sequence[SlotReading], *, started_at: datetime) -> list[Charg
     return found
 
 
-def highest_energy_dwh(conn: Connection[TupleRow], session_id: UUID) -> int:
-    """The most energy any sample of the session showed, in 0.1 Wh; 0 without samples."""
+def highest_energy_dwh(conn: Connection[TupleRow], session_id: UUID, *, pile_id: str | None = None) -> int:
+    """The most energy any sample of the session showed, in 0.1 Wh; 0 without samples; of one pile, if it is given."""
     row = conn.execute(
-        "SELECT coalesce(max(energy_dwh), 0) FROM meter_sample WHERE session_id = %(session_id)s",
-        {"session_id": session_id},
+        """
+        SELECT coalesce(max(energy_dwh), 0) FROM meter_sample
+         WHERE session_id = %(session_id)s AND (%(pile_id)s::text IS NULL OR pile_id = %(pile_id)s)
+        """,
+        {"session_id": session_id, "pile_id": pile_id},
     ).fetchone()
     return int(row[0]) if row else 0
+
+
+def highest_power_dw(conn: Connection[TupleRow], session_id: UUID, *, pile_id: str) -> int:
+    """The most power any sample of the session from this pile showed, in 0.1 W; 0 without samples."""
+    row = conn.execute(
+        """
+        SELECT coalesce(max(greatest(power_dw, power_max_dw)), 0) FROM meter_sample
+         WHERE session_id = %(session_id)s AND pile_id = %(pile_id)s
+        """,
+        {"session_id": session_id, "pile_id": pile_id},
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _doubted(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> Sequence[MeterFrame]:
+    """The frames, those with an unbelievable date as if they had none."""
+    wrong = {
+        frame.pile_id: frame
+        for frame in frames
+        if frame.dated and not believable(frame.sampled_at, now=frame.received_at)
+    }
+    if not wrong:
+        return frames
+    for pile_id, frame in sorted(wrong.items()):
+        events.clock_wrong(conn, pile_id=pile_id, claim=frame.sampled_at, now=frame.received_at)
+    return [
+        frame if believable(frame.sampled_at, now=frame.received_at) else replace(frame, dated=False)
+        for frame in frames
+    ]
 
 
 def _dated(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> Sequence[MeterFrame]:
@@ -189,7 +225,8 @@ def _dated(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> Sequence
         sample = next(known, None)
         if sample is None:
             return frame.received_at
-        return started_at[sample.session_id] + timedelta(seconds=sample.elapsed_s)
+        at = started_at[sample.session_id] + timedelta(seconds=sample.elapsed_s)
+        return at if believable(at, now=frame.received_at) else frame.received_at
 
     return [replace(frame, sampled_at=instant(frame)) for frame in frames]
 

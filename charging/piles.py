@@ -16,6 +16,7 @@ from psycopg.rows import TupleRow, class_row
 from charging import events, pile_states
 from charging.errors import ParentUnfit, PileExists, PileIdInvalid, PileUnknown, SiteUnknown
 from charging.events import EventKind
+from charging.pile_clocks import believable
 from charging.pile_states import PileState
 
 SHARDS = 64
@@ -241,7 +242,11 @@ def set_rhythm(
 
 
 def heartbeat(conn: Connection[TupleRow], telemetry: Telemetry, *, now: datetime) -> None:
-    """Keep a heartbeat; a repeat of the same instant changes nothing."""
+    """Keep a heartbeat; a repeat of the same instant changes nothing. An unbelievable instant becomes now."""
+    sampled_at = telemetry.sampled_at
+    if not believable(sampled_at, now=now):
+        events.clock_wrong(conn, pile_id=telemetry.pile_id, claim=sampled_at, now=now)
+        sampled_at = now
     conn.execute(
         """
         INSERT INTO pile_telemetry (pile_id, sampled_at, received_at, signal_dbm, board_temperature_dc, mains_dv,
@@ -252,7 +257,7 @@ def heartbeat(conn: Connection[TupleRow], telemetry: Telemetry, *, now: datetime
         """,
         {
             "pile_id": telemetry.pile_id,
-            "sampled_at": telemetry.sampled_at,
+            "sampled_at": sampled_at,
             "now": now,
             "signal_dbm": telemetry.signal_dbm,
             "board_temperature_dc": telemetry.board_temperature_dc,

@@ -6,8 +6,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from charging import meter
+from charging import events, meter, piles
+from charging.events import EventKind
 from charging.meter import MeterFrame, PortSample
+from charging.piles import Telemetry
 from database.pool import Connection
 
 START = datetime(2026, 3, 1, 12, 10, tzinfo=UTC)
@@ -98,3 +100,46 @@ def test_slots_end_on_the_half_hour(conn: Connection) -> None:
     assert [(slot.slot_at.hour, slot.slot_at.minute) for slot in slots] == [(12, 0), (12, 30), (13, 0)]
     assert slots[0].elapsed_s == 20 * 60 - 30
     assert meter.highest_energy_dwh(conn, SESSIONS[0]) == slots[-1].energy_dwh
+
+
+UNBELIEVABLE = [START - timedelta(days=401), START + timedelta(days=365 * 200)]
+
+
+def _days(conn: Connection) -> list[tuple[str, datetime]]:
+    return conn.execute(
+        """
+        SELECT 'meter_frame', sampled_at FROM meter_frame
+         UNION ALL SELECT 'meter_sample', sampled_at FROM meter_sample
+         UNION ALL SELECT 'pile_telemetry', sampled_at FROM pile_telemetry
+         UNION ALL SELECT 'pile_event', occurred_at FROM pile_event
+        """
+    ).fetchall()
+
+
+@pytest.mark.parametrize("claim", UNBELIEVABLE)
+def test_an_unbelievable_date_is_replaced_by_the_arrival_and_told_once_an_hour(
+    conn: Connection, claim: datetime
+) -> None:
+    meter.write_batch(
+        conn,
+        [replace(frame("P1", 30 * n), sampled_at=claim + timedelta(seconds=30 * n)) for n in range(3)],
+    )
+    telemetry = Telemetry(
+        pile_id="P1",
+        boot=1,
+        connection=1,
+        sampled_at=claim,
+        signal_dbm=-70,
+        board_temperature_dc=300,
+        mains_dv=2300,
+        power_dw=0,
+        energy_wh=0,
+        leakage_ma=0,
+        unsent=0,
+    )
+    piles.heartbeat(conn, telemetry, now=START)
+    events.record(conn, pile_id="P1", kind=EventKind.ALARM_RAISED, now=START, occurred_at=claim)
+    assert stored(conn) == (3, 9, 9)
+    assert all(abs(at - START) < timedelta(hours=1) for _, at in _days(conn))
+    told = [event.kind for event in events.newest(conn, "P1", limit=10)]
+    assert sorted(told) == [EventKind.ALARM_RAISED, EventKind.CLOCK_WRONG]
