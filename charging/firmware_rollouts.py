@@ -189,7 +189,7 @@ def resume(conn: Connection[TupleRow], rollout_id: UUID, *, now: datetime) -> Ro
 
 
 def abort(conn: Connection[TupleRow], rollout_id: UUID, *, now: datetime) -> Rollout:
-    """End it for good: commands no pile has taken are withdrawn. Raises RolloutUnknown, RolloutOver."""
+    """End it for good: commands no pile has answered are withdrawn. Raises RolloutUnknown, RolloutOver."""
     rollout = lock(conn, rollout_id)
     if rollout.state is not RolloutState.ABORTED:
         _require(rollout, RolloutState.RUNNING, RolloutState.PAUSED)
@@ -200,19 +200,23 @@ def abort(conn: Connection[TupleRow], rollout_id: UUID, *, now: datetime) -> Rol
 def end(
     conn: Connection[TupleRow], rollout: Rollout, state: RolloutState, *, reason: str | None, now: datetime
 ) -> None:
-    """End a locked rollout. A pile that has taken its command goes on, and what it says is still written down."""
+    """End a locked rollout. A pile that has taken its command goes on, and what it says is still written down.
+
+    A command no pile has answered is withdrawn, also that of a pile given up: back again, it is not to install this.
+    """
     move(conn, rollout, state, reason=reason, now=now)
     conn.execute(
         """
         WITH withdrawn AS (
             UPDATE command SET state = 'expired'
               FROM firmware_rollout_pile AS part
-             WHERE part.rollout_id = %(rollout_id)s AND part.state = 'told'
-               AND command.command_id = part.command_id AND command.state = 'pending' AND command.send_count = 0
-            RETURNING command.command_id)
+             WHERE part.rollout_id = %(rollout_id)s AND part.state IN ('told', 'failed')
+               AND command.command_id = part.command_id AND command.state IN ('pending', 'sent')
+            RETURNING command.command_id, command.send_count)
         UPDATE firmware_rollout_pile SET state = 'left_out', ended_at = %(now)s
          WHERE rollout_id = %(rollout_id)s
-           AND (state IN ('waiting', 'chosen') OR command_id IN (SELECT command_id FROM withdrawn))
+           AND (state IN ('waiting', 'chosen')
+                OR state = 'told' AND command_id IN (SELECT command_id FROM withdrawn WHERE send_count = 0))
         """,
         {"rollout_id": rollout.rollout_id, "now": now},
     )

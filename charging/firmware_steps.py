@@ -49,17 +49,25 @@ def advance_rollout(conn: Connection[TupleRow], waits: Waits, now: datetime) -> 
 
 
 def fail_silent_pile(conn: Connection[TupleRow], waits: Waits, now: datetime) -> bool:
-    """Give up one pile that has said nothing of its update for too long, whatever became of its rollout."""
+    """Give up one pile that has said nothing of its update for too long, whatever became of its rollout.
+
+    Its command is withdrawn if it never answered it.
+    """
     del waits
     row = conn.execute(
         """
         WITH silent AS (
             SELECT rollout_id, pile_id FROM firmware_rollout_pile
              WHERE state = 'told' AND deadline_at < %(now)s
-             ORDER BY deadline_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
-        UPDATE firmware_rollout_pile AS part SET state = 'failed', error = %(silent)s, ended_at = %(now)s
-          FROM silent WHERE part.rollout_id = silent.rollout_id AND part.pile_id = silent.pile_id
-        RETURNING part.pile_id, part.rollout_id
+             ORDER BY deadline_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED),
+        failed AS (
+            UPDATE firmware_rollout_pile AS part SET state = 'failed', error = %(silent)s, ended_at = %(now)s
+              FROM silent WHERE part.rollout_id = silent.rollout_id AND part.pile_id = silent.pile_id
+            RETURNING part.pile_id, part.rollout_id, part.command_id),
+        withdrawn AS (
+            UPDATE command SET state = 'expired'
+              FROM failed WHERE command.command_id = failed.command_id AND command.state IN ('pending', 'sent'))
+        SELECT pile_id, rollout_id FROM failed
         """,
         {"now": now, "silent": SILENT},
     ).fetchone()

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from charging import firmware_releases, firmware_reports, firmware_rollouts, piles
+from charging import firmware_releases, firmware_reports, firmware_rollouts, firmware_steps, piles
 from charging.commands import CommandKind
 from charging.errors import ReleaseConflict, ReleaseRefused, RolloutOver, RolloutRefused
 from charging.firmware_releases import PART_BYTES, Manifest, Release
@@ -15,7 +15,7 @@ from charging.firmware_reports import UpdateReport
 from charging.firmware_rollouts import Rollout, RolloutPile, RolloutPileState, RolloutPlan, RolloutState
 from pileway.composition import is_made_by
 from protocol import firmware
-from tests.integration.charging.stand import Stand
+from tests.integration.charging.stand import WAITS, Stand
 
 MAKER = Ed25519PrivateKey.from_private_bytes(b"m" * 32)
 IS_GENUINE = is_made_by(MAKER.public_key())
@@ -307,6 +307,47 @@ def test_a_pile_that_took_its_command_goes_on_after_the_abort(stand: Stand) -> N
     firmware_rollouts.abort(stand.conn, rollout.rollout_id, now=stand.now)
     assert report(stand, part, "done")
     assert [each.pile_id for each in parts(stand, rollout, RolloutPileState.DONE)] == [part.pile_id]
+
+
+def _command_state(stand: Stand, part: RolloutPile) -> str:
+    row = stand.conn.execute("SELECT state FROM command WHERE command_id = %s", (part.command_id,)).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _mark_sent(stand: Stand, part: RolloutPile) -> None:
+    stand.conn.execute(
+        "UPDATE command SET state = 'sent', send_count = 1 WHERE command_id = %s", (part.command_id,)
+    )
+
+
+@pytest.mark.usefixtures("fleet")
+def test_an_abort_withdraws_what_no_pile_has_answered_and_leaves_out_whom_nobody_told(stand: Stand) -> None:
+    rollout = begin(stand, stages_percent=[100], stop_at_failures=100, stop_at_share_bps=10_000)
+    sent, taken, unsent, *_ = told(stand, rollout)
+    _mark_sent(stand, sent)
+    _mark_sent(stand, taken)
+    report(stand, taken, "downloading")
+    firmware_rollouts.abort(stand.conn, rollout.rollout_id, now=stand.now)
+    assert [_command_state(stand, part) for part in (sent, taken, unsent)] == ["expired", "done", "expired"]
+    still = {part.pile_id for part in parts(stand, rollout, RolloutPileState.TOLD)}
+    assert still == {sent.pile_id, taken.pile_id}
+    assert len(parts(stand, rollout, RolloutPileState.LEFT_OUT)) == FLEET - 2
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_pile_given_up_is_not_told_any_more_whatever_comes_of_the_rollout(stand: Stand) -> None:
+    rollout = begin(stand, stages_percent=[5, 100], stop_at_failures=100, stop_at_share_bps=10_000)
+    [silent] = told(stand, rollout)
+    _mark_sent(stand, silent)
+    stand.now += timedelta(seconds=rollout.patience_s + 1)
+    assert firmware_steps.fail_silent_pile(stand.conn, WAITS, stand.now)
+    assert _command_state(stand, silent) == "expired"
+    # As it was before silent piles' commands were withdrawn at once.
+    _mark_sent(stand, silent)
+    firmware_rollouts.abort(stand.conn, rollout.rollout_id, now=stand.now)
+    assert _command_state(stand, silent) == "expired"
+    assert [part.pile_id for part in parts(stand, rollout, RolloutPileState.FAILED)] == [silent.pile_id]
 
 
 @pytest.mark.usefixtures("fleet")
