@@ -150,10 +150,12 @@ def test_an_order_nobody_paid_is_refused_at_the_pile(stand: Stand) -> None:
 
 def test_a_code_given_up_is_refunded_once_the_pile_has_nothing_to_tell(stand: Stand) -> None:
     session = code_stand.paid(stand)
+    code = start_codes.of_session(stand.conn, session.session_id)
+    assert code is not None
     start_codes.give_up(stand.conn, session.session_id, now=stand.now)
     stand.sweep()
     assert sessions.get(stand.conn, session.session_id).state is SessionState.CODE_LAPSED
-    stand.now += timedelta(minutes=1)
+    stand.now = code.valid_until
     beat(stand, unsent=1)
     stand.sweep()
     assert refunds.of_session(stand.conn, session.session_id) == []
@@ -166,16 +168,27 @@ def test_a_code_given_up_is_refunded_once_the_pile_has_nothing_to_tell(stand: St
     assert books_balance(stand)
 
 
-@pytest.mark.parametrize(("given_up", "wait"), [(True, timedelta(hours=1)), (False, DAY)])
-def test_a_silent_pile_is_waited_for_and_then_the_money_goes_back(
-    stand: Stand, given_up: bool, wait: timedelta
-) -> None:
+def test_a_code_given_up_is_not_refunded_while_it_can_still_be_typed(stand: Stand) -> None:
+    session = code_stand.paid(stand)
+    code = start_codes.of_session(stand.conn, session.session_id)
+    assert code is not None
+    start_codes.give_up(stand.conn, session.session_id, now=stand.now)
+    stand.now = code.valid_until - timedelta(seconds=1)
+    beat(stand, unsent=0)
+    stand.now = code.valid_until + timedelta(minutes=5)
+    stand.sweep()
+    assert refunds.of_session(stand.conn, session.session_id) == []
+    assert tell(stand, session.session_id, begun=timedelta(minutes=-6))[1]
+
+
+@pytest.mark.parametrize("given_up", [True, False])
+def test_a_silent_pile_is_waited_for_and_then_the_money_goes_back(stand: Stand, given_up: bool) -> None:
     session = code_stand.paid(stand)
     code = start_codes.of_session(stand.conn, session.session_id)
     assert code is not None
     if given_up:
         start_codes.give_up(stand.conn, session.session_id, now=stand.now)
-    stand.now = code.valid_until + wait - timedelta(seconds=1)
+    stand.now = code.valid_until + DAY - timedelta(seconds=1)
     stand.sweep()
     assert sessions.get(stand.conn, session.session_id).state is SessionState.CODE_LAPSED
     stand.now += timedelta(seconds=2)
@@ -211,7 +224,7 @@ def test_a_lapsed_code_that_was_used_makes_way_for_whoever_has_the_port_now(stan
 def test_what_the_pile_tells_after_the_refund_is_kept_and_moves_no_money(stand: Stand) -> None:
     session = code_stand.paid(stand)
     start_codes.give_up(stand.conn, session.session_id, now=stand.now)
-    stand.now += DAY
+    stand.now += 2 * DAY
     stand.sweep()
     assert tell(stand, session.session_id)[1] is False
     stand.settle(stand.settlement(session))
