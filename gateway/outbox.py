@@ -21,7 +21,7 @@ from psycopg_pool import ConnectionPool
 
 from charging import command_outbox
 from charging.command_outbox import News
-from charging.commands import Command
+from charging.commands import Command, CommandState
 from charging.errors import ChargingError
 from database.pool import Connection
 from gateway import telling
@@ -186,8 +186,7 @@ class Outbox:
         self._count_reply(sent=sent)
         kept_back = self._end_boot(reply)
         if sent:
-            for command in kept_back:
-                self._send_command(command)
+            self._send_and_mark(kept_back)
             # What was asked for while the pile counted as offline was not told of.
             self._look_s = 0.0
 
@@ -212,7 +211,7 @@ class Outbox:
         self.health.replies_dropped += not sent
 
     def _send_news(self, news: Sequence[News]) -> None:
-        """Send what was told of, then mark it as sent: a death between the two costs one sending too many."""
+        """Send what was told of; what is kept back or cannot go now stays pending, to be found by looking."""
         serving = frozenset(self._shards.serving()) if news else frozenset[int]()
         fresh: list[Command] = []
         for shard, command in news:
@@ -222,14 +221,18 @@ class Outbox:
                 self._look_s = 0.0
             elif command.command_id not in self._claimed:
                 fresh.append(command)
-        for command in fresh:
-            if not self._keep_back(command):
-                self._send_command(command)
-        if fresh:
+        self._send_and_mark([command for command in fresh if not self._keep_back(command)])
+
+    def _send_and_mark(self, commands: Iterable[Command]) -> None:
+        """Send, then mark as sent what a link took: a death between the two costs one sending too many.
+
+        One that was claimed is marked already.
+        """
+        taken = [command for command in commands if self._send_command(command)]
+        unmarked = [command.command_id for command in taken if command.state == CommandState.PENDING]
+        if unmarked:
             with self._conn.use() as conn:
-                command_outbox.mark_sent(
-                    conn, [command.command_id for command in fresh], resend=self._resend, now=self._clock()
-                )
+                command_outbox.mark_sent(conn, unmarked, resend=self._resend, now=self._clock())
 
     def _send_due(self) -> None:
         """Look for what is due, the news of which was lost or which nobody answered."""
@@ -258,10 +261,11 @@ class Outbox:
                 kept_back[command.command_id] = command
             return True
 
-    def _send_command(self, command: Command) -> None:
+    def _send_command(self, command: Command) -> bool:
+        """Whether a link took it."""
         left_s = (command.expires_at - self._clock()).total_seconds() / self._speed
         if left_s <= 0:
-            return
+            return False
         try:
             message = telling.message_of(self._downlink.with_secret(command))
             sent = self._downlink.send(
@@ -279,8 +283,9 @@ class Outbox:
                 kind=command.kind,
                 error=type(error).__name__,
             )
-            return
+            return False
         self.health.commands_sent += sent
+        return sent
 
 
 def _reporter(command_id: UUID, pile_id: str) -> Callable[[bool], None]:

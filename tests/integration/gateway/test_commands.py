@@ -121,6 +121,28 @@ def test_nothing_but_boot_ack_goes_down_before_the_boot_is_answered(
     assert pile.hears(messages.Start).session_id == session_id
 
 
+def test_a_command_that_could_not_be_sent_is_not_marked_as_sent(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until"
+) -> None:
+    gateway = start_gateway()
+    pile = connect_pile("YQ-01")
+    pile.boots()
+    laid_out.execute("DELETE FROM pile_key WHERE pile_id = 'YQ-01'")
+    gateway.outbox.rekeyed(["YQ-01"])
+    # Looking finds it in an hour only, so that nothing but its news is tried.
+    laid_out.execute(
+        """
+        CREATE FUNCTION look_later() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.retry_at := NEW.retry_at + INTERVAL '1 hour'; RETURN NEW; END $$;
+        CREATE TRIGGER look_later BEFORE INSERT ON command FOR EACH ROW EXECUTE FUNCTION look_later()
+        """
+    )
+    laid_out.order("YQ-01")
+    until(lambda: gateway.health.outbox.commands_unsendable)
+    gateway.stop()
+    assert laid_out.command_states() == [("pending", 0)]
+
+
 def test_a_flood_of_answers_does_not_push_out_the_answer_to_a_boot(
     connect_pile: "ConnectPile", start_gateway: "StartGateway", monkeypatch: pytest.MonkeyPatch
 ) -> None:
