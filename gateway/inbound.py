@@ -162,7 +162,7 @@ class Inbound:
         children = [child for reading in readings if (child := _carried_child(reading)) is not None]
         if not children:
             return list(readings)
-        self._registry.refresh(conn, children)
+        self._registry.refresh(conn, filter(topics.is_pile_id, children))
         together: list[Reading] = []
         for reading in readings:
             together.append(reading)

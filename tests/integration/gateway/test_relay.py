@@ -11,11 +11,17 @@ from psycopg_pool import ConnectionPool
 
 from charging import piles
 from database.pool import Connection
+from gateway.hearing import Heard
+from gateway.inbound import Inbound, Refused
+from gateway.link import Frame, Link
+from gateway.pile_registry import PileRegistry
+from gateway.replay_window import ReplayWindow
+from gateway.service import GatewayParts
 from protocol import codec, messages, topics
 from protocol.envelope import Opener
 from protocol.fields import Message
 from protocol.topics import Direction, Topic
-from tests.integration.gateway.conftest import HandPile, now
+from tests.integration.gateway.conftest import VAULT, HandPile, now
 
 if TYPE_CHECKING:
     from tests.integration.gateway.conftest import Street
@@ -158,6 +164,42 @@ def test_a_childs_frame_under_another_name_or_twice_is_refused(
     host.say(messages.RelayUp(child="a/b", name="heartbeat", frame=sealed.payload))
     until(lambda: laid_out.refusals().get("bad_topic") == 1)
     assert laid_out.count("pile_telemetry") == 1
+
+
+class _NoWards:
+    def heard_barred(self, pile_id: str) -> None:
+        raise AssertionError(pile_id)
+
+    def suspects(self, pile_id: str, signs: object) -> None:
+        raise AssertionError(pile_id, signs)
+
+
+def test_what_is_no_pile_s_id_is_never_looked_up(
+    child: HandPile, laid_out: "Street", pool: ConnectionPool[Connection], parts: GatewayParts
+) -> None:
+    host = HandPile(HOST, laid_out.enrol(HOST), Client(CallbackAPIVersion.VERSION2))
+    link = Link(
+        client_id="gw-0",
+        broker_url=parts.broker_url,
+        tls=parts.tls,
+        topic_filters=[],
+        limits=parts.link_limits,
+        clock=now,
+        deliver=lambda _frame: True,
+        resumed=lambda _link, _generation: None,
+    )
+    registry = PileRegistry(vault=VAULT)
+    inbound = Inbound(registry=registry, window=ReplayWindow(), wards=_NoWards())
+    sealed = host.seal(
+        messages.RelayUp(child="a/b", name="heartbeat", frame=child.seal(child.heartbeat()).payload)
+    )
+    frame = Frame(link, 1, 1, 1, False, sealed.topic, sealed.payload, now())
+    with pool.connection() as conn:
+        carrier, carried = inbound.read(conn, [frame])
+    assert isinstance(carrier, Heard)
+    assert isinstance(carried, Refused)
+    assert carried.reason == "bad_topic"
+    assert registry.find("a/b") is None
 
 
 def test_children_are_offline_when_their_host_is_gone(
