@@ -7,8 +7,10 @@ nothing as long as the samples are there.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+
+from billing.rating import ChargingPeriod
 
 TOLERANCE_DWH = 200
 """Witnesses may differ from the claim by 20 Wh."""
@@ -36,7 +38,7 @@ class Witnesses:
     def believed(self, claims: Sequence[tuple[int, int]]) -> list[int]:
         """What to charge for each claim of 0.1 Wh in so many seconds: as claimed, or less where nothing explains it."""
         energies_dwh = [energy_dwh for energy_dwh, _ in claims]
-        most_dwh = [self._most_dwh(seconds) for _, seconds in claims]
+        most_dwh = [_most_dwh(self.max_power_dw, seconds) for _, seconds in claims]
         if sum(energies_dwh) > sum(most_dwh) + TOLERANCE_DWH:
             energies_dwh = [min(each) for each in zip(energies_dwh, most_dwh, strict=True)]
         borne_out_dwh = max(self.registers_dwh, self.samples_dwh)
@@ -44,8 +46,19 @@ class Witnesses:
             energies_dwh = _shrunk(energies_dwh, borne_out_dwh)
         return energies_dwh
 
-    def _most_dwh(self, seconds: int) -> int:
-        return -(-min(self.max_power_dw, MOST_POWER_DW) * seconds // 3600)
+
+def possible(periods: Sequence[ChargingPeriod], *, max_power_dw: int) -> list[ChargingPeriod]:
+    """Periods told by samples alone, none with more energy than the highest sampled power can have brought in it."""
+    found: list[ChargingPeriod] = []
+    for period in periods:
+        energy_dwh = min(period.energy_dwh, _most_dwh(max_power_dw, period.duration_s))
+        power_dw = energy_dwh * 3600 // period.duration_s if period.duration_s else 0
+        found.append(replace(period, energy_dwh=energy_dwh, power_dw=power_dw))
+    return found
+
+
+def _most_dwh(max_power_dw: int, seconds: int) -> int:
+    return -(-min(max_power_dw, MOST_POWER_DW) * seconds // 3600)
 
 
 def _sum(claims: Sequence[tuple[int, int]]) -> int:

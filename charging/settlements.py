@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 
 from billing import charges
 from billing.rating import ChargingPeriod
-from charging import cards, events, meter, ports, sessions, start_failures
+from charging import cards, energy_witnesses, events, meter, ports, sessions, start_failures
 from charging.energy_witnesses import TOLERANCE_DWH, Witnesses
 from charging.errors import SettlementInconsistent
 from charging.events import EventKind
@@ -119,8 +119,9 @@ def settle_by_samples(conn: Connection[TupleRow], session_id: UUID, *, now: date
     if session is None or session.state is not SessionState.AWAITING_SETTLEMENT:
         return
     begin = session.started_at or session.paid_at or session.created_at
-    slots = meter.slots(conn, session_id)
-    periods = meter.periods(slots, started_at=begin)
+    told = meter.periods(meter.slots(conn, session_id, pile_id=session.pile_id), started_at=begin)
+    max_power_dw = meter.highest_power_dw(conn, session_id, pile_id=session.pile_id)
+    periods = energy_witnesses.possible(told, max_power_dw=max_power_dw)
     duration_s = sum(period.duration_s for period in periods)
     end = _End(
         started_at=begin,
@@ -130,13 +131,12 @@ def settle_by_samples(conn: Connection[TupleRow], session_id: UUID, *, now: date
         duration_s=duration_s,
     )
     _charge(conn, session, periods, end, now=now)
-    events.record(
-        conn,
-        pile_id=session.pile_id,
-        kind=EventKind.SETTLED_BY_SAMPLES,
-        now=now,
-        detail={"session_id": str(session_id), "port_no": session.port_no, "energy_dwh": end.energy_dwh},
-    )
+    told_dwh = sum(period.energy_dwh for period in told)
+    facts = {"session_id": str(session_id), "port_no": session.port_no, "energy_dwh": told_dwh}
+    facts |= {"charged_dwh": end.energy_dwh, "max_power_dw": max_power_dw}
+    events.record(conn, pile_id=session.pile_id, kind=EventKind.SETTLED_BY_SAMPLES, now=now, detail=facts)
+    if told_dwh > end.energy_dwh:
+        events.record(conn, pile_id=session.pile_id, kind=EventKind.SETTLEMENT_DIFFERS, now=now, detail=facts)
 
 
 def _settle(
@@ -294,7 +294,7 @@ def _believed(conn: Connection[TupleRow], settlement: Settlement, *, now: dateti
     """The settlement with no more energy than its witnesses bear out; a contradiction is the operator's to look at."""
     witnesses = Witnesses(
         registers_dwh=settlement.end_register_dwh - settlement.start_register_dwh,
-        samples_dwh=meter.highest_energy_dwh(conn, settlement.session_id),
+        samples_dwh=meter.highest_energy_dwh(conn, settlement.session_id, pile_id=settlement.pile_id),
         max_power_dw=settlement.max_power_dw,
     )
     claims = [(slot.energy_dwh, slot.duration_s) for slot in settlement.slots]

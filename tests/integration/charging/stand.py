@@ -7,8 +7,9 @@ from uuid import UUID
 
 from billing import payments
 from billing.payments import PaidOutcome
-from charging import command_outbox, piles, sessions, settlements, starts, timers
+from charging import command_outbox, meter, piles, sessions, settlements, starts, timers
 from charging.commands import Command
+from charging.meter import MeterFrame, PortSample
 from charging.payment_hooks import session_hooks
 from charging.piles import BootReport, shard_of
 from charging.sessions import ChargingSession
@@ -154,3 +155,44 @@ def bring_up(conn: Connection, *, boot: int) -> None:
         now=NOW,
     )
     piles.seen(conn, {PILE: (boot, 1)}, now=NOW)
+
+
+def meter_for(
+    stand: Stand,
+    session_id: UUID,
+    *,
+    minutes: int,
+    power_dw: int,
+    received_at: datetime | None = None,
+    dated: bool = True,
+    pile_id: str = PILE,
+) -> None:
+    """Store a sample a minute of constant power, from now on."""
+    frames = [
+        MeterFrame(
+            pile_id=pile_id,
+            sampled_at=stand.now + timedelta(minutes=minute),
+            received_at=received_at or stand.now + timedelta(minutes=minute),
+            dated=dated,
+            samples=[
+                PortSample(
+                    session_id=session_id,
+                    port_no=1,
+                    elapsed_s=minute * 60,
+                    window_s=60,
+                    voltage_dv=2200,
+                    current_ma=900,
+                    power_dw=power_dw,
+                    power_min_dw=power_dw,
+                    power_max_dw=power_dw,
+                    power_mean_dw=power_dw,
+                    power_factor_milli=600,
+                    energy_dwh=power_dw * minute // 60,
+                    temperature_dc=300,
+                    phase=0,
+                )
+            ],
+        )
+        for minute in range(1, minutes + 1)
+    ]
+    meter.write_batch(stand.conn, frames)

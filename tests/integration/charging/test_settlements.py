@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from psycopg_pool import ConnectionPool
@@ -12,12 +12,11 @@ from billing import charges, ledger, refunds
 from charging import events, meter, sessions, settlements, starts, timers
 from charging.errors import SettlementInconsistent
 from charging.events import EventKind
-from charging.meter import MeterFrame, PortSample
 from charging.session_states import SessionState
 from charging.sessions import ChargingSession
 from charging.settlements import Outcome
 from database.pool import Connection
-from tests.integration.charging.stand import PILE, WAITS, Stand
+from tests.integration.charging.stand import PILE, WAITS, Stand, meter_for
 
 
 def kinds(stand: Stand) -> set[EventKind]:
@@ -274,6 +273,32 @@ def test_a_session_whose_pile_never_tells_is_settled_by_its_samples(stand: Stand
     assert ledger.audit(stand.conn).clean
 
 
+def settled_by_samples(stand: Stand, session: ChargingSession) -> ChargingSession:
+    stand.now += timedelta(seconds=session.limit_s) + WAITS.settlement + timedelta(minutes=1)
+    stand.sweep()
+    stand.now += timers.SETTLEMENT_GIVEN_UP_AFTER
+    stand.sweep()
+    return sessions.get(stand.conn, session.session_id)
+
+
+def test_samples_alone_charge_no_more_than_their_highest_power_can_have_brought(stand: Stand) -> None:
+    session = stand.charging(amount_fen=300)
+    meter_for(stand, session.session_id, minutes=60, power_dw=1800)
+    stand.conn.execute("UPDATE meter_sample SET energy_dwh = energy_dwh + 100000 WHERE elapsed_s > 1800")
+    assert settled_by_samples(stand, session).energy_dwh == 1800
+    assert {EventKind.SETTLED_BY_SAMPLES, EventKind.SETTLEMENT_DIFFERS} <= kinds(stand)
+
+
+def test_samples_of_another_pile_are_no_witness(stand: Stand) -> None:
+    session, other = stand.charging(amount_fen=300), stand.charging(port_no=2)
+    meter_for(stand, session.session_id, minutes=20, power_dw=1800, pile_id="YQ-02")
+    meter_for(stand, other.session_id, minutes=20, power_dw=1800, pile_id="YQ-03")
+    meter_for(stand, session.session_id, minutes=10, power_dw=1800)
+    stand.settle(stand.settlement(other, slots=((1200, 600),), registers_dwh=0))
+    assert charged_dwh(stand, other) == 0
+    assert settled_by_samples(stand, session).energy_dwh == 300
+
+
 def test_a_session_accepted_by_a_pile_that_then_dies_gives_everything_back(stand: Stand) -> None:
     session = stand.paid(amount_fen=300)
     [command] = stand.due()
@@ -348,43 +373,3 @@ def test_a_session_closed_without_refund_says_when(stand: Stand) -> None:
     session = stand.charging(amount_fen=100)
     stand.settle(stand.settlement(session, slots=((1200, 9000), (1800, 9000), (1800, 9000))))
     assert sessions.get(stand.conn, session.session_id).closed_at is not None
-
-
-def meter_for(
-    stand: Stand,
-    session_id: UUID,
-    *,
-    minutes: int,
-    power_dw: int,
-    received_at: datetime | None = None,
-    dated: bool = True,
-) -> None:
-    """Store a sample a minute of constant power, from now on."""
-    frames = [
-        MeterFrame(
-            pile_id=PILE,
-            sampled_at=stand.now + timedelta(minutes=minute),
-            received_at=received_at or stand.now + timedelta(minutes=minute),
-            dated=dated,
-            samples=[
-                PortSample(
-                    session_id=session_id,
-                    port_no=1,
-                    elapsed_s=minute * 60,
-                    window_s=60,
-                    voltage_dv=2200,
-                    current_ma=900,
-                    power_dw=power_dw,
-                    power_min_dw=power_dw,
-                    power_max_dw=power_dw,
-                    power_mean_dw=power_dw,
-                    power_factor_milli=600,
-                    energy_dwh=power_dw * minute // 60,
-                    temperature_dc=300,
-                    phase=0,
-                )
-            ],
-        )
-        for minute in range(1, minutes + 1)
-    ]
-    meter.write_batch(stand.conn, frames)
