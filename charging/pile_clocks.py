@@ -6,7 +6,8 @@ Measurements and events are kept by day, so an instant decades away would open a
 from datetime import datetime, timedelta
 
 OLDEST = timedelta(days=400)
-FARTHEST_AHEAD = timedelta(minutes=10)
+FARTHEST_AHEAD = timedelta(days=2)
+"""Far more than a clock drifts: this bounds how many days are opened, it judges no clock."""
 
 
 def believable(claim: datetime, *, now: datetime) -> bool:

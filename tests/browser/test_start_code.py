@@ -110,7 +110,7 @@ def test_giving_up_hides_the_code_and_brings_the_money_back(stand: StreetStand, 
         headline = page.locator("[data-field=headline]")
         expect(headline).to_have_text("The code has ended")
         expect(page.locator("[data-code]")).to_have_count(0)
-        stand.clock.forward(hours=2)
+        stand.clock.forward(hours=26)
         with stand.pool.connection() as conn:
             for step in timers.STEPS:
                 while step(conn, WAITS, stand.clock.now()):
