@@ -22,7 +22,6 @@ from protocol.words import AlarmKind, SessionSource, StopReason
 
 LOOK_EVERY_S: Final = 0.1
 FLOOD_TURN_S: Final = 0.05
-PARAMETERS_MAX: Final = 2
 
 Say = Callable[[str], None]
 """Told what happens, a line at a time."""

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -16,8 +16,8 @@ from charging.pile_care import Report
 from charging.waits import Waits
 from database.pool import Connection
 from gateway.errors import Refusal
+from gateway.instants import EPOCH, epoch_ms, instant
 from gateway.link import Frame
-from gateway.telling import epoch_ms
 from protocol import messages
 from protocol.envelope import Counter
 from protocol.fields import Message, WireEnum
@@ -26,7 +26,6 @@ from protocol.words import ClockState, CommandResult, PortState, SettlementResul
 USUAL_WAITS = Waits()
 
 _M = TypeVar("_M", bound=Message)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HALF_HOUR = timedelta(seconds=messages.HALF_HOUR_S)
 _UNPLUGGED = frozenset({PortState.DISABLED, PortState.IDLE, PortState.RESERVED, PortState.FAULT})
 
@@ -40,6 +39,12 @@ class Heard(NamedTuple):
     counter: Counter
     message: Message
     waits: Waits = USUAL_WAITS
+
+    def says(self, kind: type[_M]) -> _M:
+        """The message, which the dispatch table promised to be of this kind."""
+        message = self.message
+        assert isinstance(message, kind), "the dispatch table gave a handler another's message"
+        return message
 
 
 class Reply(NamedTuple):
@@ -57,9 +62,9 @@ class Reply(NamedTuple):
 
 def boot(conn: Connection, heard: Heard) -> Reply:
     """The pile is up; it is told the time, its rhythm, and which configuration and tariff it should have."""
-    message = _of(messages.Boot, heard)
+    message = heard.says(messages.Boot)
     now = heard.frame.received_at
-    off = _instant(message.at_ms) - now
+    off = instant(message.at_ms) - now
     pile = piles.booted(
         conn,
         piles.BootReport(
@@ -99,7 +104,7 @@ def boot(conn: Connection, heard: Heard) -> Reply:
 
 def heartbeat(conn: Connection, heard: Heard) -> None:
     """The pile lives, and its ports are as it says; what a fault is, only `port_state` says."""
-    message = _of(messages.Heartbeat, heard)
+    message = heard.says(messages.Heartbeat)
     now = heard.frame.received_at
     piles.heartbeat(
         conn,
@@ -107,7 +112,7 @@ def heartbeat(conn: Connection, heard: Heard) -> None:
             pile_id=heard.pile_id,
             boot=heard.counter.boot,
             connection=message.connection,
-            sampled_at=_instant(message.sampled_at_ms),
+            sampled_at=instant(message.sampled_at_ms),
             signal_dbm=message.signal_dbm,
             board_temperature_dc=message.board_temperature_dc,
             mains_dv=message.mains_dv,
@@ -141,14 +146,14 @@ def gone(conn: Connection, heard: Heard) -> None:
         conn,
         pile_id=heard.pile_id,
         boot=heard.counter.boot,
-        connection=_of(messages.Gone, heard).connection,
+        connection=heard.says(messages.Gone).connection,
         now=heard.frame.received_at,
     )
 
 
 def port_state(conn: Connection, heard: Heard) -> None:
     """A port changed."""
-    message = _of(messages.PortStateChanged, heard)
+    message = heard.says(messages.PortStateChanged)
     report = ports.PortReport(
         pile_id=heard.pile_id,
         port_no=message.port,
@@ -164,7 +169,7 @@ def port_state(conn: Connection, heard: Heard) -> None:
 
 def start_ack(conn: Connection, heard: Heard) -> None:
     """The pile took or refused a start."""
-    message = _of(messages.StartAck, heard)
+    message = heard.says(messages.StartAck)
     now = heard.frame.received_at
     if message.result is StartResult.REFUSED:
         starts.refused(
@@ -188,13 +193,13 @@ def start_ack(conn: Connection, heard: Heard) -> None:
 
 def started(conn: Connection, heard: Heard) -> None:
     """Power flows."""
-    message = _of(messages.Started, heard)
+    message = heard.says(messages.Started)
     starts.started(
         conn,
         pile_id=heard.pile_id,
         session_id=message.session_id,
         command_id=message.command_id,
-        claimed_at=_instant(message.started_at_ms),
+        claimed_at=instant(message.started_at_ms),
         now=heard.frame.received_at,
     )
 
@@ -212,7 +217,7 @@ def answer(heard: Heard) -> Answer:
             received_at=heard.frame.received_at,
             of_service=True,
         )
-    message = _of(messages.StopAck, heard)
+    message = heard.says(messages.StopAck)
     return Answer(
         message.command_id,
         heard.pile_id,
@@ -224,7 +229,7 @@ def answer(heard: Heard) -> Answer:
 
 def settlement(conn: Connection, heard: Heard) -> Reply:
     """The pile's final record; a contradictory one is refused for good, so that the pile need not keep it."""
-    message = _of(messages.Settlement, heard)
+    message = heard.says(messages.Settlement)
     refusal = None
     record, now = _settlement(heard, message), heard.frame.received_at
     try:
@@ -242,10 +247,10 @@ def settlement(conn: Connection, heard: Heard) -> Reply:
 
 def meter_frame(heard: Heard) -> meter.MeterFrame:
     """A meter frame in charging's words."""
-    message = _of(messages.MeterFrame, heard)
+    message = heard.says(messages.MeterFrame)
     return meter.MeterFrame(
         pile_id=heard.pile_id,
-        sampled_at=_instant(message.sampled_at_ms),
+        sampled_at=instant(message.sampled_at_ms),
         received_at=heard.frame.received_at,
         dated=message.clock is not ClockState.NONE,
         samples=[
@@ -275,15 +280,15 @@ def _settlement(heard: Heard, message: messages.Settlement) -> settlements.Settl
         pile_id=heard.pile_id,
         session_id=message.session_id,
         port_no=message.port,
-        started_at=_instant(message.started_at_ms),
-        ended_at=_instant(message.ended_at_ms),
+        started_at=instant(message.started_at_ms),
+        ended_at=instant(message.ended_at_ms),
         duration_s=message.duration_s,
         start_register_dwh=message.start_register_dwh,
         end_register_dwh=message.end_register_dwh,
         energy_dwh=message.energy_dwh,
         max_power_dw=message.max_power_dw,
         slots=[
-            settlements.SettledSlot(_EPOCH + slot.slot * _HALF_HOUR, slot.energy_dwh, slot.duration_s)
+            settlements.SettledSlot(EPOCH + slot.slot * _HALF_HOUR, slot.energy_dwh, slot.duration_s)
             for slot in message.slots
         ],
         stop_reason=message.stop_reason.word,
@@ -303,13 +308,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]  # any row
     return value
-
-
-def _instant(at_ms: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=at_ms)
-
-
-def _of(kind: type[_M], heard: Heard) -> _M:
-    message = heard.message
-    assert isinstance(message, kind), "the dispatch table gave a handler another's message"
-    return message

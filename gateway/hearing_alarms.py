@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from charging import alarms, clearing, command_answers
@@ -12,18 +12,16 @@ from charging.alarms import Report
 from charging.commands import CommandKind
 from database.pool import Connection
 from gateway.hearing import Heard, Reply
+from gateway.instants import instant
 from protocol import messages, words
 from protocol.fields import Message, WireEnum
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 command_answers.FOLLOWERS[CommandKind.FAULT_CLEAR] = clearing.answered
 
 
 def alarm(conn: Connection, heard: Heard) -> Reply:
     """Something is dangerous or broken, has become worse, or is over; acknowledged once that is committed."""
-    message = heard.message
-    assert isinstance(message, messages.Alarm), "the dispatch table gave a handler another's message"
+    message = heard.says(messages.Alarm)
     known = alarms.heard(conn, _report(heard.pile_id, message), now=heard.frame.received_at)
 
     def acknowledge(_sent_at: datetime) -> Message:
@@ -45,8 +43,8 @@ def _report(pile_id: str, message: messages.Alarm) -> Report:
             value=message.value,
             limit=message.limit,
             code=message.code,
-            raised_at=_instant(message.raised_at_ms),
-            cleared_at=None if message.cleared_at_ms is None else _instant(message.cleared_at_ms),
+            raised_at=instant(message.raised_at_ms),
+            cleared_at=None if message.cleared_at_ms is None else instant(message.cleared_at_ms),
         ),
         raw=_raw(message),
     )
@@ -56,7 +54,3 @@ def _raw(message: messages.Alarm) -> Mapping[str, Any]:
     """Every field by its name, enumerations as words."""
     values = {field.name: getattr(message, field.name) for field in fields(message)}  # pyright: ignore[reportArgumentType]  # the decorator makes it a dataclass
     return {name: value.word if isinstance(value, WireEnum) else value for name, value in values.items()}
-
-
-def _instant(at_ms: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=at_ms)

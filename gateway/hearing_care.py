@@ -3,7 +3,7 @@
 Handlers are as those of `gateway.hearing`: one function a message, told to charging in charging's words.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from charging import configurations, events, extensions, pile_logs, shown_tariffs
@@ -14,17 +14,16 @@ from charging.pile_logs import LogPart
 from charging.shown_tariffs import TariffReport
 from database.pool import Connection
 from gateway.hearing import Heard, Reply
-from gateway.telling import epoch_ms
+from gateway.instants import epoch_ms, instant
 from protocol import messages
 from protocol.fields import Message
 
 _M = TypeVar("_M", bound=Message)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def config(conn: Connection, heard: Heard) -> None:
     """The settings in force, and what became of a wish."""
-    message = _of(messages.Config, heard)
+    message = heard.says(messages.Config)
     report = ConfigReport(
         pile_id=heard.pile_id,
         boot=heard.counter.boot,
@@ -41,7 +40,7 @@ def config(conn: Connection, heard: Heard) -> None:
 
 def tariff(conn: Connection, heard: Heard) -> None:
     """The tariff shown, and what became of telling it."""
-    message = _of(messages.Tariff, heard)
+    message = heard.says(messages.Tariff)
     report = TariffReport(
         pile_id=heard.pile_id,
         boot=heard.counter.boot,
@@ -56,7 +55,7 @@ def tariff(conn: Connection, heard: Heard) -> None:
 
 def extend_ack(conn: Connection, heard: Heard) -> None:
     """Which limits hold for a session from now on."""
-    message = _of(messages.ExtendAck, heard)
+    message = heard.says(messages.ExtendAck)
     answer = ExtensionAnswer(
         pile_id=heard.pile_id,
         session_id=message.session_id,
@@ -70,21 +69,21 @@ def extend_ack(conn: Connection, heard: Heard) -> None:
 
 def log_lines(conn: Connection, heard: Heard) -> None:
     """A part of the pile's log, as it was asked for."""
-    message = _of(messages.LogLines, heard)
+    message = heard.says(messages.LogLines)
     part = LogPart(
         pile_id=heard.pile_id,
         command_id=message.command_id,
         part=message.part,
-        lines=[(_instant(line.at_ms), line.level.word, line.text) for line in message.lines],
+        lines=[(instant(line.at_ms), line.level.word, line.text) for line in message.lines],
     )
     pile_logs.keep(conn, part, now=heard.frame.received_at)
 
 
 def time_request(conn: Connection, heard: Heard) -> Reply:
     """The pile asks for the time; a clock that was far off is told to the operator."""
-    message = _of(messages.TimeRequest, heard)
+    message = heard.says(messages.TimeRequest)
     now = heard.frame.received_at
-    off = _instant(message.at_ms) - now
+    off = instant(message.at_ms) - now
     if abs(off) > heard.waits.clock_jump:
         events.record(
             conn,
@@ -98,13 +97,3 @@ def time_request(conn: Connection, heard: Heard) -> Reply:
         return messages.Time(time_ms=epoch_ms(sent_at))
 
     return Reply(heard.pile_id, tell)
-
-
-def _instant(at_ms: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=at_ms)
-
-
-def _of(kind: type[_M], heard: Heard) -> _M:
-    message = heard.message
-    assert isinstance(message, kind), "the dispatch table gave a handler another's message"
-    return message

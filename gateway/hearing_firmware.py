@@ -13,8 +13,7 @@ log = structlog.get_logger()
 
 def firmware_state(conn: Connection, heard: Heard) -> None:
     """How far an update is; one that nobody here asked for is only logged."""
-    message = heard.message
-    assert isinstance(message, messages.FirmwareState), "the dispatch table gave a handler another's message"
+    message = heard.says(messages.FirmwareState)
     report = UpdateReport(
         pile_id=heard.pile_id,
         command_id=message.command_id,

@@ -1,23 +1,21 @@
 """Sessions that began at the pile, told to charging; the pile hears of it once it is committed."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from charging import local_starts
 from charging.local_starts import LocalStart
 from database.pool import Connection
 from gateway.hearing import Heard, Reply
+from gateway.instants import instant
 from protocol import messages
 from protocol.fields import Message
 from protocol.words import ClockState, LocalStartResult
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 def local_start(conn: Connection, heard: Heard) -> Reply:
     """A session somebody began with a card or a code; its number goes no further than its hash."""
-    message = heard.message
-    assert isinstance(message, messages.LocalStart), "the dispatch table gave a handler another's message"
-    begun_at = _EPOCH + timedelta(milliseconds=message.at_ms)
+    message = heard.says(messages.LocalStart)
+    begun_at = instant(message.at_ms)
     accepted = local_starts.told(
         conn,
         LocalStart(

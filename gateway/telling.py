@@ -1,17 +1,16 @@
 """What charging wants a pile told, in the protocol's words: any command's message, by the fields it declares."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
 from charging.commands import Command, CommandKind
+from gateway.instants import epoch_ms
 from protocol import fields, messages
 from protocol.fields import Choice, Kind, Message, MessageSchema, Octets, Rows, Uuid
 from protocol.topics import Direction
 from protocol.words import StopReason
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MESSAGES: dict[CommandKind, type[Message]] = {
     CommandKind.START: messages.Start,
     CommandKind.STOP: messages.Stop,
@@ -40,11 +39,6 @@ def message_of(command: Command) -> Message:
     if command.session_id is not None and any(field.name == "session_id" for field in schema.fields):
         values["session_id"] = command.session_id
     return schema.cls(**_typed(schema, values))
-
-
-def epoch_ms(at: datetime) -> int:
-    """Milliseconds since 1970 UTC, rounded down."""
-    return (at - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _body(command: Command) -> Mapping[str, Any]:

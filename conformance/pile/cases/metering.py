@@ -8,7 +8,7 @@ from conformance.case import Catalogue, Kind, check, check_equal
 from conformance.pile.bench import Ability, Load
 from conformance.pile.cases.connection import cut_network
 from conformance.pile.subject import Pile
-from protocol.messages import MeterFrame, PortStateChanged, Start, StopAck
+from protocol.messages import MeterFrame, PortStateChanged, StopAck
 from protocol.words import ClockState, StateCause
 
 cases: Final = Catalogue[Pile]()
@@ -123,13 +123,3 @@ async def urgent_things_first(pile: Pile) -> None:
     )
     frames = sum(isinstance(message, MeterFrame) for message in heard[:plugged])
     check(frames < 20, f"{frames} samples went before a change of state")
-
-
-def rows_of(pile: Pile, start: Start) -> list[int]:
-    """The energies a session's samples told, in order of arrival."""
-    return [
-        row.energy_dwh
-        for frame in pile.wire.all(MeterFrame)
-        for row in frame.samples
-        if row.session_id == start.session_id
-    ]
