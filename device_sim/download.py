@@ -11,12 +11,12 @@ from typing import Final
 import httpx
 import structlog
 
+from device_sim import https
 from protocol.messages import Firmware
 from protocol.words import FirmwareError
 
 ATTEMPTS: Final = 4
 FIRST_RETRY_S: Final = 2.0
-REQUEST_TIMEOUT_S: Final = 15.0
 ATTEMPT_TIMEOUT_S: Final = 600.0
 
 log = structlog.get_logger()
@@ -37,7 +37,7 @@ async def fetch(
         return FirmwareError.DOWNLOAD
     trust = ssl.create_default_context(cafile=ca)
     wait_s = FIRST_RETRY_S
-    async with httpx.AsyncClient(verify=trust, timeout=REQUEST_TIMEOUT_S, trust_env=False) as client:
+    async with https.client(trust) as client:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with asyncio.timeout(ATTEMPT_TIMEOUT_S):

@@ -25,12 +25,12 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 from pydantic import BaseModel
 
+from device_sim import https
 from device_sim.configuration import PileConfig
 from device_sim.errors import EnrolmentRefused
 from device_sim.flash import write_whole
 from device_sim.keyring import Keyring
 
-REQUEST_TIMEOUT_S: Final = 15.0
 FIRST_RETRY_S: Final = 1.0
 LONGEST_RETRY_S: Final = 60.0
 
@@ -180,7 +180,7 @@ def _words(response: httpx.Response) -> str:
 async def _enrol(config: PileConfig, csr_pem: str) -> _Answer:
     trust = ssl.create_default_context(cafile=config.enrolment_ca)
     wait_s = FIRST_RETRY_S
-    async with httpx.AsyncClient(verify=trust, timeout=REQUEST_TIMEOUT_S, trust_env=False) as client:
+    async with https.client(trust) as client:
         while True:
             try:
                 response = await client.post(

@@ -14,12 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import BaseModel, ValidationError
 
-from device_sim import enrolment
+from device_sim import enrolment, https
 from device_sim.configuration import PileConfig
 from device_sim.enrolment import Identity
 from device_sim.flash import write_whole
 
-REQUEST_TIMEOUT_S: Final = 15.0
 LOOK_EVERY_S: Final = 6 * 3600.0
 FIRST_RETRY_S: Final = 30.0
 LONGEST_RETRY_S: Final = 3600.0
@@ -55,7 +54,7 @@ async def renew(config: PileConfig, identity: Identity) -> Identity | None:
     trust.load_cert_chain(identity.certificate, identity.private_key)
     csr_pem = enrolment.request_pem(config.pile_id, key)
     try:
-        async with httpx.AsyncClient(verify=trust, timeout=REQUEST_TIMEOUT_S, trust_env=False) as client:
+        async with https.client(trust) as client:
             response = await client.post(_url(config), json={"csr_pem": csr_pem})
     except httpx.TransportError as error:
         log.info("renewal_unreachable", pile_id=config.pile_id, error=type(error).__name__)

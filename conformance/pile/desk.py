@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import secrets
 import ssl
@@ -19,6 +20,7 @@ PATH: Final = "/device/v1/enroll"
 FIRMWARE_PATH: Final = "/firmware/"
 MAX_REQUEST_BYTES: Final = 16_384
 REQUEST_LIMIT_S: Final = 15.0
+GOODBYE_LIMIT_S: Final = 1.0
 MAX_APPLICATIONS: Final = 1_000
 
 _HEAD_END: Final = b"\r\n\r\n"
@@ -107,7 +109,7 @@ class Desk:
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
-            writer.close()
+            await _close(writer)
 
     def _answer(self, line: str, headers: dict[str, str], body: bytes) -> bytes | None:
         method, path = (*line.split(" "), "", "")[:2]
@@ -164,6 +166,15 @@ class Desk:
             "a_field_of_a_later_version": [1, {"two": None}],
         }
         return Application(fields, headers, status, epoch=epoch), _response(200, "OK", answer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Say goodbye, and hang up on a pile that does not say it back."""
+    writer.close()
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(GOODBYE_LIMIT_S):
+            await writer.wait_closed()
+    writer.transport.abort()
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, dict[str, str], bytes]:
