@@ -3,40 +3,28 @@
 Database, broker, gateway and piles are processes of their own, as in production; only the load is made here.
 """
 
-import hashlib
-import multiprocessing
-import tempfile
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from psycopg_pool import ConnectionPool
 
-from charging import enrolment, starts
+from charging import starts
 from charging.waits import Waits
-from database import migrations
 from database.pool import Connection, open_pool
 from gateway import service
 from gateway.service import Gateway
-from pileway import bench_piles, certificates, composition, embedded, gateway_process, home, logs, street
+from pileway import bench_installation, bench_piles, bench_processes, composition, gateway_process, logs
 from pileway.bench_clients import Access
+from pileway.bench_installation import Say
 from pileway.bench_piles import ECHO_ID, PORT_COUNT, PileIdentity
-from pileway.certificates import Authority
-from pileway.errors import NotReady, SettingsInvalid
-from pileway.settings import Settings, required
+from pileway.settings import Settings
 
-READY_LIMIT_S = 60.0
-STOP_LIMIT_S = 20.0
 PREPAID_FEN = 300
-BENCH_FRAMES_PER_S = 10_000
-
-Progress = Callable[[str], None]
 
 _SERVING = "gateway serves"
 
@@ -67,77 +55,52 @@ class Stage:
     def heard_ns(self) -> dict[UUID, int]:
         """When the piles first heard each command since the last question: monotonic nanoseconds."""
         self._piles.send(None)
-        return _receive(self._piles, "the piles")
-
-
-def refuse_foreign_parts(settings: Settings) -> None:
-    """Raises SettingsInvalid when the settings name servers: a benchmark fills only what it makes itself."""
-    for name in ("database_url", "broker_url"):
-        if getattr(settings, name) is not None:
-            raise SettingsInvalid(
-                f"PILEWAY_{name.upper()}", "must not be set: the benchmark runs its own parts"
-            )
+        return bench_processes.receive(self._piles, "the piles")
 
 
 @contextmanager
-def open_stage(
-    settings: Settings, *, pile_count: int, lane_count: int, progress: Progress
-) -> Generator[Stage]:
+def open_stage(settings: Settings, *, pile_count: int, lane_count: int, progress: Say) -> Generator[Stage]:
     """Run all of it in a folder beside the home, on the same disk, and leave nothing behind. Raises PilewayError."""
-    beside = home.prepare(settings.home).parent
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".pileway-bench-", dir=beside)))
-        folder.chmod(0o711)
-        progress("starting PostgreSQL and Mosquitto")
-        own = settings.with_values(
-            home=folder / "home",
-            payment_sim_port=home.free_port(),
-            clock_speed=1.0,
-            # A few piles are to answer more than any pile on a street has to say.
-            flood_frames_per_s=BENCH_FRAMES_PER_S,
-        )
-        running = stack.enter_context(embedded.installation(own)).settings
-        migrations.migrate(composition.database_url(running))
+        running = stack.enter_context(bench_installation.installed(settings, progress=progress))
         progress(f"enrolling {pile_count} piles")
         pool = stack.enter_context(
-            open_pool(composition.database_url(running), min_size=1, max_size=2, timeout_s=READY_LIMIT_S)
+            open_pool(
+                composition.database_url(running),
+                min_size=1,
+                max_size=2,
+                timeout_s=bench_processes.READY_LIMIT_S,
+            )
         )
-        identities = _enrol(pool, running, pile_count)
+        names = [f"BENCH-{number:04}" for number in range(pile_count)]
+        identities = _identities(
+            running, bench_installation.provision(pool, running, names, port_count=PORT_COUNT)
+        )
         progress("starting the gateway and connecting the piles")
         log_folder = running.home / "log"
         gateway = stack.enter_context(
-            _process(_serve_gateway, running, lane_count, log_folder / "gateway.log")
+            bench_processes.start(_serve_gateway, running, lane_count, log_folder / "gateway.log")
         )
-        _receive(gateway, "the gateway")
-        echo = _access(running, _authority(running), ECHO_ID)
+        bench_processes.receive(gateway, "the gateway")
+        echo = bench_installation.access(running, bench_installation.device_authority(running), ECHO_ID)
         answering = stack.enter_context(
-            _process(bench_piles.serve, identities, echo, log_folder / "piles.log")
+            bench_processes.start(bench_piles.serve, identities, echo, log_folder / "piles.log")
         )
-        _receive(answering, "the piles")
-        yield Stage(running, _open_sessions(pool, running, identities), _gateway_access(running), answering)
+        bench_processes.receive(answering, "the piles")
+        yield Stage(
+            running,
+            _open_sessions(pool, running, identities),
+            bench_installation.gateway_access(running),
+            answering,
+        )
 
 
-def _enrol(pool: ConnectionPool[Connection], settings: Settings, count: int) -> list[PileIdentity]:
-    authority = _authority(settings)
-    names = [f"BENCH-{number:04}" for number in range(count)]
-    site = replace(street.STREET[0], piles=dict.fromkeys(names, PORT_COUNT))
-    now = settings.clock.now()
-    identities: list[PileIdentity] = []
-    with pool.connection() as conn:
-        street.lay_out(conn, sites=[site], enrolled=lambda _: True, now=now)
-        for name in names:
-            secret = hashlib.sha256(name.encode()).digest()
-            enrolment.provision(
-                conn,
-                composition.vault(settings),
-                pile_id=name,
-                secret=secret,
-                certificate_serial=name,
-                certificate_expires_at=now + timedelta(days=1),
-                now=now,
-            )
-            identities.append(PileIdentity(name, secret, _access(settings, authority, name)))
-    return identities
+def _identities(settings: Settings, secrets: Mapping[str, bytes]) -> list[PileIdentity]:
+    authority = bench_installation.device_authority(settings)
+    return [
+        PileIdentity(name, secret, bench_installation.access(settings, authority, name))
+        for name, secret in secrets.items()
+    ]
 
 
 def _open_sessions(
@@ -158,60 +121,6 @@ def _open_sessions(
             )
         targets.append(Target(identity.pile_id, order.session.session_id))
     return targets
-
-
-def _authority(settings: Settings) -> Authority:
-    return certificates.load_or_create_authority(settings.home / "secrets", "device-ca")
-
-
-def _access(settings: Settings, authority: Authority, name: str) -> Access:
-    identity = certificates.issue_client(authority, name)
-    folder = home.private_folder(settings.home / "bench")
-    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
-    home.write_private(certificate, identity.certificate_pem)
-    home.write_private(key, identity.key_pem)
-    return Access(
-        broker_url=required(settings.device_broker_url, "PILEWAY_DEVICE_BROKER_URL"),
-        broker_ca=required(settings.broker_ca_path, "PILEWAY_BROKER_CA_PATH"),
-        certificate=certificate,
-        key=key,
-    )
-
-
-def _gateway_access(settings: Settings) -> Access:
-    return Access(
-        broker_url=required(settings.broker_url, "PILEWAY_BROKER_URL"),
-        broker_ca=required(settings.broker_ca_path, "PILEWAY_BROKER_CA_PATH"),
-        certificate=required(settings.gateway_certificate_path, "PILEWAY_GATEWAY_CERTIFICATE_PATH"),
-        key=required(settings.gateway_key_path, "PILEWAY_GATEWAY_KEY_PATH"),
-    )
-
-
-@contextmanager
-def _process(serve: Callable[..., None], *arguments: object) -> Generator[Pipe]:
-    """A process that gets a pipe as its last argument and ends when the pipe closes, however we end."""
-    spawner = multiprocessing.get_context("spawn")
-    ours, theirs = spawner.Pipe()
-    process = spawner.Process(target=serve, args=(*arguments, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        yield ours
-    finally:
-        ours.close()
-        process.join(STOP_LIMIT_S)
-        if process.is_alive():
-            process.kill()
-            process.join()
-
-
-def _receive(pipe: Pipe, who: str) -> Any:
-    try:
-        if pipe.poll(READY_LIMIT_S):
-            return pipe.recv()
-    except EOFError:
-        pass
-    raise NotReady(f"{who} did not answer within {READY_LIMIT_S:.0f} s")
 
 
 def _serve_gateway(settings: Settings, lane_count: int, log_path: Path, pipe: Pipe) -> None:

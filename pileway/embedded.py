@@ -32,9 +32,10 @@ class Installation:
 
 
 @contextmanager
-def installation(settings: Settings) -> Generator[Installation]:
+def installation(settings: Settings, *, broker_addition: str = "") -> Generator[Installation]:
     """Run database and broker and have all secrets while the block runs; then stop every part, last one first.
 
+    `broker_addition` ends the configuration of the embedded broker.
     Raises a `PilewayError` that says what is wrong: home in use, program missing, port, permission, disk.
     """
     folder = home.prepare(settings.home)
@@ -42,7 +43,9 @@ def installation(settings: Settings) -> Generator[Installation]:
         settings = settings.with_values(home=folder)
         complete = settings.with_values(**_open_secrets(settings, folder / "secrets"))
         complete = _with_database(complete, supervisor)
-        yield Installation(settings=_with_broker(complete, supervisor), supervisor=supervisor)
+        yield Installation(
+            settings=_with_broker(complete, supervisor, broker_addition), supervisor=supervisor
+        )
 
 
 @contextmanager
@@ -68,7 +71,7 @@ def _with_database(settings: Settings, supervisor: Supervisor) -> Settings:
     return settings.with_values(database_url=supervisor.add(server))
 
 
-def _with_broker(settings: Settings, supervisor: Supervisor) -> Settings:
+def _with_broker(settings: Settings, supervisor: Supervisor, addition: str) -> Settings:
     if settings.broker_url is not None:
         for name in _BROKER_CLIENT_FILES:
             if getattr(settings, name) is None:
@@ -83,6 +86,7 @@ def _with_broker(settings: Settings, supervisor: Supervisor) -> Settings:
             device_port=settings.device_port,
             device_authority_path=settings.device_ca_path,
             revocation_list_path=settings.device_crl_path,
+            addition=addition,
         )
     )
     return settings.with_values(

@@ -120,6 +120,8 @@ class EmbeddedBroker(RunningProcess):
     bind_address: str = "127.0.0.1"
     device_authority_path: Path | None = None
     revocation_list_path: Path | None = None
+    addition: str = ""
+    """More lines of configuration; `{folder}` in them is where the certificates are."""
     name: str = "broker"
     _log_start: int = field(default=0, init=False)
     _revocations: RevocationWatch | None = field(default=None, init=False)
@@ -232,7 +234,7 @@ class EmbeddedBroker(RunningProcess):
         for port in (device_port, service_port):
             if not home.port_is_free(port):
                 raise PortTaken(f"Mosquitto cannot use port {port}: another program listens there")
-        config = _CONFIG.format(
+        config = (_CONFIG + self.addition).format(
             folder=self.folder,
             data=self.folder / "data",
             autosave_interval_s=AUTOSAVE_INTERVAL_S,
