@@ -152,12 +152,19 @@ class StreetStand:
             return sessions.get(conn, session_id).state
 
     def command(self, session_id: UUID, kind: CommandKind) -> Command:
-        """What the pile is told, as the gateway would take it."""
-        with self.pool.connection() as conn:
-            due = command_outbox.claim_due(
-                conn, shards=[shard_of(PILE)], limit=50, resend=timedelta(0), now=self.clock.now()
-            )
-        [command] = [each for each in due if each.session_id == session_id and each.kind is kind]
+        """What the pile is told, as the gateway would take it; waits for whoever causes it."""
+        found: list[Command] = []
+
+        def told() -> bool:
+            with self.pool.connection() as conn:
+                due = command_outbox.claim_due(
+                    conn, shards=[shard_of(PILE)], limit=50, resend=timedelta(0), now=self.clock.now()
+                )
+            found.extend(each for each in due if each.session_id == session_id and each.kind is kind)
+            return bool(found)
+
+        wait_until(told, what=f"the command {kind}")
+        [command] = found
         return command
 
     def accept(self, session_id: UUID, *, plugged: bool = True) -> None:
