@@ -3,7 +3,7 @@
 `now` is when the frame arrived. A function returns what the pile is to be told once all of it is committed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
@@ -273,6 +273,21 @@ def meter_frame(heard: Heard) -> meter.MeterFrame:
             for sample in message.samples
         ],
     )
+
+
+def sampled_ms(heard: Iterable[Heard]) -> list[int]:
+    """When the dated ones of these meter frames were taken, in milliseconds since 1970 as their piles say."""
+    said = [one.says(messages.MeterFrame) for one in heard]
+    return [message.sampled_at_ms for message in said if message.clock is not ClockState.NONE]
+
+
+def answered_command(message: Message) -> tuple[UUID, str] | None:
+    """The command that a message answers, and with which word; None for any other message."""
+    command_id: UUID | None = getattr(message, "command_id", None)
+    if command_id is None:
+        return None
+    result: WireEnum | None = getattr(message, "result", None)
+    return command_id, "told" if result is None else result.word
 
 
 def _settlement(heard: Heard, message: messages.Settlement) -> settlements.Settlement:

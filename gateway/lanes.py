@@ -72,6 +72,8 @@ class Lanes:
         self._seconds = seconds
         self._held: dict[int, _Held] = {}
         self._links: dict[int, Link] = {}
+        self.turned_s = monotonic()
+        """When a round last began, by the monotonic clock."""
 
     @property
     def links(self) -> dict[int, Link]:
@@ -96,6 +98,7 @@ class Lanes:
 
     def keep(self) -> None:
         """One round: take the lanes that are free, renew those held, drop those lost."""
+        self.turned_s = monotonic()
         for lane in self._shards:
             held = self._held.get(lane)
             try:

@@ -8,7 +8,7 @@ deadline travels as MQTT message expiry and inside the message. After a boot not
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Event, Lock
 from time import monotonic
@@ -29,6 +29,7 @@ from gateway.command_bell import CommandBell
 from gateway.downlink import Downlink
 from gateway.hearing import Reply
 from gateway.kept_connection import KeptConnection
+from gateway.measures import Measures
 from protocol.errors import ProtocolError
 
 POLL_S = 1.0
@@ -52,6 +53,8 @@ class OutboxHealth:
     replies_sent: int = 0
     replies_dropped: int = 0
     listening: bool = False
+    turned_s: float = field(default_factory=monotonic)
+    """When its loop last turned, by the monotonic clock."""
 
 
 class Shards(Protocol):
@@ -75,6 +78,7 @@ class Outbox:
         clock: Callable[[], datetime],
         speed: float,
         resend: timedelta,
+        measures: Measures,
         stop: Event,
     ) -> None:
         """`resend` in the clock's time; `speed` is how many clock seconds pass in a real one."""
@@ -85,6 +89,7 @@ class Outbox:
         self._clock = clock
         self._speed = speed
         self._resend = resend
+        self._measures = measures
         self._stop = stop
         self._bell = CommandBell(listen_dsn)
         self._replies: deque[Reply] = deque(maxlen=MAX_REPLIES)
@@ -122,6 +127,7 @@ class Outbox:
             stopping = False
             while not stopping:
                 stopping = self._stop.is_set()
+                self.health.turned_s = monotonic()
                 try:
                     self.health.listening = self._bell.wait(self._pause_s(stopping))
                     self._send_replies()
@@ -136,6 +142,13 @@ class Outbox:
         finally:
             self._bell.close()
             self._conn.close()
+
+    @property
+    def waiting(self) -> int:
+        """Answers and commands kept back that are not out yet."""
+        with self._lock:
+            kept_back = sum(len(commands) for commands in self._silent.values())
+            return len(self._replies) + len(self._boot_replies) + kept_back
 
     def lanes_changed(self) -> None:
         """Look now, and read all keys and counters anew: a lane was taken or dropped."""
@@ -266,6 +279,7 @@ class Outbox:
         left_s = (command.expires_at - self._clock()).total_seconds() / self._speed
         if left_s <= 0:
             return False
+        self._measures.sending(command)
         try:
             message = telling.message_of(self._downlink.with_secret(command))
             sent = self._downlink.send(

@@ -22,6 +22,7 @@ from gateway.flood_guard import FloodLimits
 from gateway.inbound import Inbound
 from gateway.lanes import LEASE_S, Lanes
 from gateway.link import Frame, Link, LinkHealth, LinkLimits, TlsFiles
+from gateway.measures import Measures, Tracing
 from gateway.outbox import Outbox, OutboxHealth
 from gateway.pile_registry import PileRegistry
 from gateway.replay_window import ReplayWindow
@@ -61,17 +62,20 @@ class GatewayParts:
     link_limits: LinkLimits = field(default_factory=LinkLimits)
     batch_limits: BatchLimits = field(default_factory=BatchLimits)
     flood_limits: FloodLimits = field(default_factory=FloodLimits)
+    tracing: Tracing | None = None
 
 
 @dataclass(frozen=True)
 class GatewayHealth:
-    """A look at a running gateway."""
+    """A look at a running gateway; `turned_s` is when each of its loops last turned, by the monotonic clock."""
 
     links: dict[int, LinkHealth]
     writer: WriterHealth
     outbox: OutboxHealth
     warden: WardenHealth
     waiting_frames: int
+    waiting_messages: int
+    turned_s: dict[str, float]
 
     @property
     def ready(self) -> bool:
@@ -89,6 +93,7 @@ class Gateway:
         self._stop_writer = Event()
         self._stop_outbox = Event()
         self._stop_warden = Event()
+        self.measures = Measures(clock=parts.clock, speed=parts.speed, tracing=parts.tracing)
         self._batch = SampleBatch(
             limits=parts.batch_limits,
             capacity_frames=parts.link_limits.receive_maximum * len(parts.lanes) + SPARE_FRAMES,
@@ -110,6 +115,7 @@ class Gateway:
             clock=parts.clock,
             speed=parts.speed,
             resend=parts.waits.resend,
+            measures=self.measures,
             stop=self._stop_outbox,
         )
         self.warden = Warden(
@@ -130,6 +136,7 @@ class Gateway:
                 waits=parts.waits,
             ),
             replies=self.outbox,
+            measures=self.measures,
             stop=self._stop_writer,
         )
         self._writer_thread = Thread(target=self._writer.run, name="writer")
@@ -140,12 +147,20 @@ class Gateway:
     @property
     def health(self) -> GatewayHealth:
         """Counters and states as they are now."""
+        writer, outbox, warden = self._writer.health, self.outbox.health, self.warden.health
         return GatewayHealth(
             links={lane: link.health for lane, link in self.lanes.links.items()},
-            writer=self._writer.health,
-            outbox=self.outbox.health,
-            warden=self.warden.health,
+            writer=writer,
+            outbox=outbox,
+            warden=warden,
             waiting_frames=len(self._batch),
+            waiting_messages=self.outbox.waiting,
+            turned_s={
+                "writer": writer.turned_s,
+                "outbox": outbox.turned_s,
+                "warden": warden.turned_s,
+                "keeper": self.lanes.turned_s,
+            },
         )
 
     def start(self) -> None:

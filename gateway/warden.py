@@ -7,7 +7,7 @@ its certificate; after that whenever it is heard.
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Event, Lock
 from time import monotonic
@@ -47,6 +47,8 @@ class WardenHealth:
     quarantined: int = 0
     signs: int = 0
     dropped: int = 0
+    turned_s: float = field(default_factory=monotonic)
+    """When its loop last turned, by the monotonic clock."""
 
 
 @dataclass(slots=True)
@@ -101,6 +103,7 @@ class Warden:
     def run(self) -> None:
         """Make rounds until `stop` is set."""
         while not self._stop.wait(ROUND_S):
+            self.health.turned_s = monotonic()
             try:
                 self.make_round()
             except (OperationalError, InterfaceError) as error:

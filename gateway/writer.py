@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from threading import Event
+from time import monotonic
 from typing import Protocol
 from uuid import UUID
 
@@ -33,6 +34,7 @@ from gateway.hearing import Heard, Reply
 from gateway.inbound import HANDLERS, Inbound, Reading, Refused, Repeated
 from gateway.kept_connection import KeptConnection
 from gateway.link import Frame, Link
+from gateway.measures import BatchSteps, Measures
 from gateway.presence import Presence
 from gateway.sample_batch import SampleBatch
 from protocol import messages
@@ -73,10 +75,13 @@ class WriterHealth:
 
     batches: int = 0
     frames: int = 0
+    stored: int = 0
     repeated: int = 0
     refused: Counter[str] = field(default_factory=Counter[str])
     retries: int = 0
     database_away: bool = False
+    turned_s: float = field(default_factory=monotonic)
+    """When its loop last turned, by the monotonic clock."""
 
 
 class Replies(Protocol):
@@ -105,6 +110,7 @@ class Writer:
         batch: SampleBatch,
         inbound: Inbound,
         replies: Replies,
+        measures: Measures,
         stop: Event,
     ) -> None:
         self.health = WriterHealth()
@@ -112,6 +118,7 @@ class Writer:
         self._batch = batch
         self._inbound = inbound
         self._replies = replies
+        self._measures = measures
         self._stop = stop
         self._presence = Presence()
 
@@ -125,6 +132,7 @@ class Writer:
     def _serve(self) -> None:
         while True:
             frames = self._batch.take(timeout_s=TAKE_TIMEOUT_S)
+            self.health.turned_s = monotonic()
             if frames:
                 try:
                     self._write(frames)
@@ -161,6 +169,7 @@ class Writer:
         collisions = 0
         wait_s = OUTAGE_MIN_WAIT_S
         while True:
+            self.health.turned_s = monotonic()
             try:
                 stored = store(frames)
             except _COLLISIONS as error:
@@ -185,10 +194,11 @@ class Writer:
         stored = _Stored()
         with self._conn.use() as conn, _one_transaction(conn, frames):
             stored.sort(self._inbound.read(conn, frames))
+            stored.steps.decoded_s = monotonic()
             stored.rekeyed = self._inbound.first_uses(stored.heard)
             if stored.rekeyed:
                 key_rotation.used(conn, stored.rekeyed, now=max(frame.received_at for frame in frames))
-            order = _in_order_of_locks(stored.heard)
+            order = stored.order = _in_order_of_locks(stored.heard)
             if order.money:
                 sessions.hold(conn, order.sessions(), of_piles=order.alarmed_piles())
             stored.handle(conn, order.reports)
@@ -202,6 +212,8 @@ class Writer:
             stored.handle(conn, order.wills)
             rejections.keep(conn, stored.rejected)
             self._replies.hold(reply.pile_id for reply in stored.replies if reply.opens_boot)
+            stored.steps.written_s = monotonic()
+        stored.steps.committed_s = monotonic()
         stored.acknowledged = list(frames)
         return stored
 
@@ -222,13 +234,34 @@ class Writer:
             by_link.setdefault(frame.link, []).append(frame)
         for link, frames in by_link.items():
             link.ack(frames)
+        stored.steps.acknowledged_s = monotonic()
         if stored.rekeyed:
             self._replies.rekeyed(stored.rekeyed)
         self._replies.post(stored.replies)
         self.health.batches += bool(stored.acknowledged)
         self.health.frames += len(stored.acknowledged)
+        self.health.stored += len(stored.heard) - stored.refused_answered
         self.health.repeated += stored.repeated
         self.health.refused.update(rejection.reason for rejection in stored.rejected)
+        self._measure(stored)
+
+    def _measure(self, stored: "_Stored") -> None:
+        """Once a batch, after its acknowledgements; what was put aside alone is counted and not timed."""
+        order = stored.order
+        if order is None or not stored.acknowledged:
+            return
+        self._measures.committed(
+            stored.steps,
+            frames=len(stored.acknowledged),
+            first_received_at=stored.acknowledged[0].received_at,
+            sampled_ms=hearing.sampled_ms(order.meter_frames),
+            repeated=stored.repeated,
+            refused=len(stored.rejected),
+        )
+        for heard in (*order.answers, *order.money, *order.reports):
+            answered = hearing.answered_command(heard.message)
+            if answered is not None:
+                self._measures.answered(*answered)
 
     def _note_outage(self, error: Exception) -> None:
         self.health.retries += 1
@@ -262,7 +295,10 @@ class _Stored:
     replies: list[Reply] = field(default_factory=list[Reply])
     acknowledged: list[Frame] = field(default_factory=list[Frame])
     repeated: int = 0
+    refused_answered: int = 0
     rekeyed: dict[str, int] = field(default_factory=dict[str, int])
+    order: "_Order | None" = None
+    steps: BatchSteps = field(default_factory=BatchSteps)
 
     def sort(self, readings: Iterable[Reading]) -> None:
         for reading in readings:
@@ -280,6 +316,7 @@ class _Stored:
                 continue
             self.replies.append(reply)
             if reply.refusal is not None:
+                self.refused_answered += 1
                 self.rejected.append(Refused(one.frame, reply.refusal).rejection)
 
 
