@@ -10,6 +10,8 @@ PYTEST := $(BIN)/python -m pytest -q
 CODE := $(wildcard pileway protocol gateway charging billing operator_api rider_web device_sim payment_sim database conformance tests)
 # One file stays on one worker, so that what it starts for itself is started once.
 PARALLEL := -n 2 --dist loadfile
+# Real processes, brokers and browsers on a loaded machine: a second try, and the summary names every test that took it.
+ONCE_MORE := --reruns 1 -rR
 
 .PHONY: help demo once test check format setup lock clean
 
@@ -32,8 +34,8 @@ once:
 test:
 	@deploy/setup.sh test
 	$(PYTEST) tests/unit $(PARALLEL)
-	$(PYTEST) tests/integration tests/timescale $(PARALLEL)
-	$(PYTEST) tests/acceptance tests/street tests/independent tests/browser tests/conformance $(PARALLEL)
+	$(PYTEST) tests/integration tests/timescale $(PARALLEL) $(ONCE_MORE)
+	$(PYTEST) tests/acceptance tests/street tests/independent tests/browser tests/conformance $(PARALLEL) $(ONCE_MORE)
 
 check:
 	@deploy/setup.sh test
