@@ -1,5 +1,7 @@
 """Leases on gateway lanes: one owner at a time, by the database's clock, so that machines' clocks do not matter."""
 
+from collections.abc import Sequence
+
 from database.pool import Connection
 
 
@@ -38,3 +40,15 @@ def release(conn: Connection, lane: int, owner: str) -> bool:
         {"lane": lane, "owner": owner},
     ).fetchone()
     return row is not None
+
+
+def held(conn: Connection, lanes: Sequence[int]) -> list[int]:
+    """Those of the lanes whose lease somebody holds now, in order."""
+    rows = conn.execute(
+        """
+        SELECT lane FROM lane_lease
+         WHERE lane = ANY(%(lanes)s) AND expires_at > clock_timestamp() ORDER BY lane
+        """,
+        {"lanes": list(lanes)},
+    ).fetchall()
+    return [lane for (lane,) in rows]

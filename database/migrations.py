@@ -6,6 +6,8 @@ lock, so that processes starting together migrate once; each file has its own tr
 
 import hashlib
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +50,14 @@ class AppliedMigration:
 
     name: str
     sha256: bytes
+
+
+@dataclass(frozen=True)
+class Needed:
+    """The migrations of one version of the code; of `families` a database has one."""
+
+    common: tuple[Migration, ...]
+    families: Mapping[str, tuple[Migration, ...]]
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,33 @@ def plan(migrations: tuple[Migration, ...], applied: tuple[AppliedMigration, ...
         if migration.name < newest_applied:
             raise MigrationOutOfOrder(migration.name, newest=newest_applied)
     return pending
+
+
+def needed(path: Path = MIGRATIONS_PATH) -> Needed:
+    """What this code needs; asked once when a process starts, as the files may be replaced while it runs."""
+    return Needed(
+        common=read_migrations(path),
+        families={
+            family: read_migrations(path.parent / family, family=family)
+            for family in (timescale.PLAIN, timescale.TIMESCALE)
+        },
+    )
+
+
+def missing(conn: Connection, needed: Needed) -> tuple[str, ...]:
+    """The migrations that are needed and the database has not had, in order; reads only.
+
+    A database that has had more is that of a newer version, beside which an older one goes on working.
+    Raises a `MigrationRefused` when files and database disagree otherwise, and psycopg's errors.
+    """
+    row = conn.execute("SELECT to_regclass('schema_migration') IS NOT NULL").fetchone()
+    applied = _read_applied(conn) if row is not None and row[0] else ()
+    family = timescale.TIMESCALE if _family(applied, timescale.TIMESCALE) else timescale.PLAIN
+    pending: list[str] = []
+    for part, migrations in (("", needed.common), (family, needed.families[family])):
+        with suppress(DatabaseNewer):
+            pending += [migration.name for migration in plan(migrations, _family(applied, part))]
+    return tuple(pending)
 
 
 def _migrate(conn: Connection, dsn: str, path: Path) -> MigrationReport:

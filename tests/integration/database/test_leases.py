@@ -43,3 +43,9 @@ def test_of_many_gateways_that_reach_for_a_lane_one_gets_it(dsn: str) -> None:
 
     with ThreadPoolExecutor(8) as gateways:
         assert sum(gateways.map(reach, range(8))) == 1
+
+
+def test_lanes_somebody_holds_are_told_from_lapsed_and_free_ones(conn: Connection) -> None:
+    leases.take(conn, LANE, "gateway-a", 30)
+    leases.take(conn, LANE + 1, "gateway-b", -1)
+    assert leases.held(conn, range(8)) == [LANE]

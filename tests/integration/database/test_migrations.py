@@ -122,3 +122,16 @@ def test_every_table_and_unit_is_commented(conn: Connection) -> None:
         """
     ).fetchall()
     assert bare == []
+
+
+def test_what_code_needs_and_a_database_lacks_is_named(empty_dsn: str, folder: Path) -> None:
+    needed = migrations.needed(folder)
+    with psycopg.connect(empty_dsn, autocommit=True) as conn:
+        assert migrations.missing(conn, needed) == ("0001_first", "0002_second")
+        migrations.migrate(empty_dsn, path=folder)
+        assert migrations.missing(conn, needed) == ()
+        (folder / "0003_third.sql").write_text("CREATE TABLE third (n integer);")
+        newer = migrations.needed(folder)
+        assert migrations.missing(conn, newer) == ("0003_third",)
+        migrations.migrate(empty_dsn, path=folder)
+        assert migrations.missing(conn, needed) == (), "an older version goes on working beside a newer one"
