@@ -17,6 +17,7 @@ A Partial IV must never be used twice under one epoch and direction: the sender 
 """
 
 from collections.abc import Mapping
+from struct import Struct
 from typing import Any, Final, NamedTuple
 
 import cbor2
@@ -49,6 +50,23 @@ class _Algorithm(NamedTuple):
 _A256GCM: Final = _Algorithm("A256GCM", 32, cbor2.dumps({_HEADER_ALG: 3}))
 _A128GCM: Final = _Algorithm("A128GCM", 16, cbor2.dumps({_HEADER_ALG: 1}))
 _BY_PROTECTED: Final = {algorithm.protected: algorithm for algorithm in (_A256GCM, _A128GCM)}
+
+# As deterministic CBOR writes a frame, every part has its place, and only the ciphertext's length varies.
+_USUAL_HEAD: Final = Struct(">9sI2sQB")
+_USUAL_BEGIN: Final = (
+    bytes((_TAG_16, 0x83)) + cbor2.dumps(_A256GCM.protected) + bytes((0xA2, _HEADER_KID, 0x44))
+)
+_USUAL_BETWEEN: Final = bytes((_HEADER_PARTIAL_IV, 0x48))
+_LENGTH_IN_1: Final = 0x58
+_LENGTH_IN_2: Final = 0x59
+
+_ENC_STRUCTURE: Final = {
+    protected: bytes((0x83,)) + cbor2.dumps("Encrypt0") + cbor2.dumps(protected)
+    for protected in _BY_PROTECTED
+}
+"""How the Enc_structure begins, up to the external data."""
+
+_MASK_32: Final = (1 << 32) - 1
 
 
 class Counter(NamedTuple):
@@ -86,8 +104,8 @@ class _Key:
         self.aes = AESGCM(derive("key", algorithm.key_bytes))
         self._base_iv = int.from_bytes(derive("iv", _IV_BYTES), "big")
 
-    def nonce(self, partial_iv: bytes) -> bytes:
-        return (self._base_iv ^ int.from_bytes(partial_iv, "big")).to_bytes(_IV_BYTES, "big")
+    def nonce(self, partial_iv: int) -> bytes:
+        return (self._base_iv ^ partial_iv).to_bytes(_IV_BYTES, "big")
 
 
 class Sealer:
@@ -102,8 +120,9 @@ class Sealer:
     def seal(self, topic: str, body: bytes, *, counter: Counter) -> bytes:
         """The frame of a body for a topic. Raises Oversized."""
         partial_iv = counter.to_bytes()
-        associated = _associated_data(_A256GCM, topic)
-        ciphertext = self._key.aes.encrypt(self._key.nonce(partial_iv), body, associated)
+        associated = _associated_data(_A256GCM.protected, topic)
+        nonce = self._key.nonce(int.from_bytes(partial_iv, "big"))
+        ciphertext = self._key.aes.encrypt(nonce, body, associated)
         unprotected = {_HEADER_KID: self._kid, _HEADER_PARTIAL_IV: partial_iv}
         frame = bytes((_TAG_16,)) + cbor2.dumps([_A256GCM.protected, unprotected, ciphertext])
         if len(frame) > MAX_FRAME_BYTES:
@@ -117,7 +136,7 @@ class Opener:
     def __init__(self, secrets: Mapping[int, bytes], *, direction: Direction) -> None:
         self.direction = direction
         self._secrets = dict(secrets)
-        self._keys: dict[tuple[int, _Algorithm], _Key] = {}
+        self._keys: dict[tuple[int, bytes], _Key] = {}
 
     def open(self, topic: str, frame: bytes) -> Opened:
         """The body of a frame that arrived under a topic.
@@ -125,30 +144,47 @@ class Opener:
         Raises Oversized, Malformed, UnsupportedAlgorithm, UnknownEpoch or Forged. Replays open well:
         whether a counter was seen before is the caller's question, to be asked after this.
         """
-        protected, epoch, partial_iv, ciphertext = _parse(frame)
+        protected, epoch, partial_iv, ciphertext = _parse_usual(frame) or _parse(frame)
+        key = self._keys.get((epoch, protected)) or self._key(epoch, protected)
+        try:
+            body = key.aes.decrypt(key.nonce(partial_iv), ciphertext, _associated_data(protected, topic))
+        except InvalidTag as error:
+            raise Forged("the authentication tag does not fit") from error
+        return Opened(epoch, Counter(partial_iv >> 32, partial_iv & _MASK_32), body)
+
+    def _key(self, epoch: int, protected: bytes) -> _Key:
         algorithm = _BY_PROTECTED.get(protected)
         if algorithm is None:
             raise UnsupportedAlgorithm("the protected header is not {1: 3} or {1: 1}")
-        key = self._key(epoch, algorithm)
-        try:
-            body = key.aes.decrypt(key.nonce(partial_iv), ciphertext, _associated_data(algorithm, topic))
-        except InvalidTag as error:
-            raise Forged("the authentication tag does not fit") from error
-        counter = Counter(int.from_bytes(partial_iv[:4], "big"), int.from_bytes(partial_iv[4:], "big"))
-        return Opened(epoch, counter, body)
-
-    def _key(self, epoch: int, algorithm: _Algorithm) -> _Key:
-        key = self._keys.get((epoch, algorithm))
-        if key is None:
-            secret = self._secrets.get(epoch)
-            if secret is None:
-                raise UnknownEpoch(epoch)
-            key = self._keys[epoch, algorithm] = _Key(secret, epoch, self.direction, algorithm)
+        secret = self._secrets.get(epoch)
+        if secret is None:
+            raise UnknownEpoch(epoch)
+        key = self._keys[epoch, protected] = _Key(secret, epoch, self.direction, algorithm)
         return key
 
 
-def _parse(frame: bytes) -> tuple[bytes, int, bytes, bytes]:
-    """Protected header, epoch, Partial IV, ciphertext. The tag is optional, other headers are ignored."""
+_Parts = tuple[bytes, int, int, bytes]
+"""Protected header, epoch, Partial IV, ciphertext."""
+
+
+def _parse_usual(frame: bytes) -> _Parts | None:
+    """The parts of a frame as deterministic CBOR writes it; None for any other, which `_parse` reads or refuses."""
+    if not _USUAL_HEAD.size + 2 <= len(frame) <= codec.MAX_CONTAINER_HEADS:
+        return None
+    begin, epoch, between, partial_iv, head = _USUAL_HEAD.unpack_from(frame)
+    if begin != _USUAL_BEGIN or between != _USUAL_BETWEEN:
+        return None
+    if head == _LENGTH_IN_2:
+        length, start = frame[24] << 8 | frame[25], 26
+    elif head == _LENGTH_IN_1:
+        length, start = frame[24], 25
+    else:
+        return None
+    return (_A256GCM.protected, epoch, partial_iv, frame[start:]) if len(frame) == start + length else None
+
+
+def _parse(frame: bytes) -> _Parts:
+    """The parts of any frame. The tag is optional, other headers are ignored."""
     if len(frame) > MAX_FRAME_BYTES:
         raise Oversized(size_bytes=len(frame), limit_bytes=MAX_FRAME_BYTES)
     parts: Any = codec.read_item(frame[1:] if frame[:1] == bytes((_TAG_16,)) else frame)
@@ -164,9 +200,13 @@ def _parse(frame: bytes) -> tuple[bytes, int, bytes, bytes]:
         raise Malformed("envelope: kid is the epoch in 4 bytes")
     if partial_iv.__class__ is not bytes or len(partial_iv) != 8:
         raise Malformed("envelope: Partial IV has 8 bytes")
-    return protected, int.from_bytes(kid, "big"), partial_iv, ciphertext
+    return protected, int.from_bytes(kid, "big"), int.from_bytes(partial_iv, "big"), ciphertext
 
 
-def _associated_data(algorithm: _Algorithm, topic: str) -> bytes:
+def _associated_data(protected: bytes, topic: str) -> bytes:
     """The Enc_structure of RFC 9052, section 5.3."""
-    return cbor2.dumps(["Encrypt0", algorithm.protected, topic.encode()])
+    external = topic.encode()
+    if 24 <= len(external) < 256:
+        # As below; a topic has nearly always this length.
+        return _ENC_STRUCTURE[protected] + bytes((_LENGTH_IN_1, len(external))) + external
+    return cbor2.dumps(["Encrypt0", protected, external])

@@ -108,6 +108,30 @@ def test_a_frame_changed_anywhere_is_refused(sealer: Sealer, opener: Opener, pla
         opener.open(TOPIC, bytes(frame))
 
 
+@given(
+    st.binary(max_size=600),
+    st.dictionaries(st.integers(0, 30), st.integers(0, 255), max_size=2),
+    st.integers(-2, 2),
+)
+def test_a_frame_is_read_alike_with_its_tag_and_without(
+    sealer: Sealer, opener: Opener, body: bytes, changes: dict[int, int], growth: int
+) -> None:
+    # The usual form, which begins with the tag, is read by its places; every other one as CBOR.
+    frame = bytearray(sealer.seal(TOPIC, body, counter=COUNTER))
+    for place, value in changes.items():
+        if place:
+            frame[place] = value
+    tagged = bytes(frame[:growth]) if growth < 0 else bytes(frame) + bytes(growth)
+    assert _opened(opener, tagged) == _opened(opener, tagged[1:])
+
+
+def _opened(opener: Opener, frame: bytes) -> object:
+    try:
+        return opener.open(TOPIC, frame)
+    except ProtocolError as error:
+        return type(error), str(error)
+
+
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_raise_nothing_but_protocol_errors(opener: Opener, frame: bytes) -> None:
     with pytest.raises(ProtocolError):
