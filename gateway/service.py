@@ -145,6 +145,11 @@ class Gateway:
         self._keeper_thread = Thread(target=self.lanes.run, args=(self._stop_keeper,), name="keeper")
 
     @property
+    def wanted_lanes(self) -> Sequence[int]:
+        """The lanes this gateway is to serve whenever no other does."""
+        return self._parts.lanes
+
+    @property
     def health(self) -> GatewayHealth:
         """Counters and states as they are now."""
         writer, outbox, warden = self._writer.health, self.outbox.health, self.warden.health
