@@ -98,8 +98,7 @@ def _sessions(conn: Connection[TupleRow], pile_id: str, *, raised_at: datetime) 
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
             """
-            SELECT session_id, port_no, state, paid_at, started_at, ended_at, stop_reason, last_sampled_at,
-                   last_power_dw, last_energy_dwh
+            SELECT session_id, port_no, state, paid_at, started_at, ended_at, stop_reason
               FROM charging_session
              WHERE pile_id = %(pile_id)s
                AND (state IN ('paid', 'starting', 'pending_plug', 'charging', 'stopping')

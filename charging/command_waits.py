@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from types import TracebackType
 from uuid import UUID
 
-import psycopg
 import structlog
 from psycopg import Connection
 from psycopg.rows import TupleRow
@@ -19,17 +18,14 @@ from psycopg_pool import ConnectionPool
 
 from charging import command_records
 from charging.command_records import CommandRecord
+from database.listening import Listener
 
+CHANNEL = "command_outcome"
 MAX_WAITERS = 16
 """At once in a process: each occupies a thread of the web server."""
 LONGEST_WAIT_S = 30.0
 LOOK_S = 1.0
 """A waiter looks by itself after so many real seconds."""
-LISTEN_TICK_S = 0.25
-CONNECT_TIMEOUT_S = 5
-FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 5.0
-CLOSE_TIMEOUT_S = 10.0
 
 log = structlog.get_logger()
 
@@ -39,13 +35,17 @@ class CommandWaits:
 
     def __init__(self, dsn: str, pool: ConnectionPool[Connection[TupleRow]]) -> None:
         """`dsn` is the database by its own address, for LISTEN; `pool` serves the look-ups."""
-        self._dsn = dsn
         self._pool = pool
         self._lock = threading.Lock()
         self._bells: dict[UUID, set[threading.Event]] = {}
         self._waiters = threading.BoundedSemaphore(MAX_WAITERS)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="command-waits", daemon=True)
+        self._listener = Listener(
+            dsn,
+            (CHANNEL,),
+            name="command waits",
+            connected=self._ring_all,
+            heard=lambda _, payload: self._ring(payload),
+        )
 
     def __enter__(self) -> "CommandWaits":
         self.start()
@@ -58,14 +58,13 @@ class CommandWaits:
 
     def start(self) -> None:
         """Begin to listen; returns at once."""
-        self._thread.start()
+        self._listener.start()
 
     def close(self) -> None:
         """Stop listening and let every waiter go with what it knows."""
-        self._stopping.set()
+        self._listener.stop()
         self._ring_all()
-        if self._thread.is_alive():
-            self._thread.join(CLOSE_TIMEOUT_S)
+        self._listener.close()
 
     def outcome(self, command_id: UUID, *, wait_s: float) -> CommandRecord:
         """The command once it has ended, or as it is after `wait_s` real seconds (at most LONGEST_WAIT_S).
@@ -85,7 +84,7 @@ class CommandWaits:
             bell.clear()
             record = self._read(command_id)
             left_s = deadline - time.monotonic()
-            if record.ended or left_s <= 0 or self._stopping.is_set():
+            if record.ended or left_s <= 0 or self._listener.stopping:
                 return record
             bell.wait(min(left_s, LOOK_S))
 
@@ -122,27 +121,3 @@ class CommandWaits:
             for bells in self._bells.values():
                 for bell in bells:
                     bell.set()
-
-    def _run(self) -> None:
-        pause_s = FIRST_PAUSE_S
-        while not self._stopping.is_set():
-            try:
-                with psycopg.connect(
-                    self._dsn,
-                    autocommit=True,
-                    connect_timeout=CONNECT_TIMEOUT_S,
-                    application_name="pileway command waits",
-                ) as conn:
-                    conn.execute("LISTEN command_outcome")
-                    self._ring_all()
-                    pause_s = FIRST_PAUSE_S
-                    self._listen(conn)
-            except Exception as error:  # noqa: BLE001 - outermost line of the thread: it must outlive any failure
-                log.warning("command_waits_not_listening", error=type(error).__name__, pause_s=pause_s)
-                self._stopping.wait(pause_s)
-                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-
-    def _listen(self, conn: Connection[TupleRow]) -> None:
-        while not self._stopping.is_set():
-            for notification in conn.notifies(timeout=LISTEN_TICK_S, stop_after=1):
-                self._ring(notification.payload)

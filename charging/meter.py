@@ -6,20 +6,16 @@ device's units: 0.1 W, 0.1 Wh, 0.1 V, mA, 0.1 °C, thousandths.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
 from billing.rating import ChargingPeriod
-from charging import events, starts
+from charging import events, live_readings
+from charging.half_hours import SLOT, SLOT_EPOCH
 from charging.pile_clocks import believable
-from charging.session_states import BEFORE_CHARGE, UNDER_WAY
-
-SLOT = timedelta(minutes=30)
-"""Energy is billed by half-hour slots."""
-SLOT_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +98,7 @@ def write_batch(
     samples = [(frame, sample) for frame in fresh for sample in frame.samples]
     if samples:
         (_copy_samples if takes_copy else _insert_samples)(conn, samples)
-        _freshen_sessions(conn, samples)
+        live_readings.tell(conn, samples)
     return Written(len(fresh), len(samples))
 
 
@@ -310,53 +306,3 @@ def _insert_samples(conn: Connection[TupleRow], samples: Sequence[tuple[MeterFra
         """,
         [list(column) for column in columns],
     )
-
-
-def _freshen_sessions(conn: Connection[TupleRow], samples: Sequence[tuple[MeterFrame, PortSample]]) -> None:
-    newest: dict[UUID, tuple[MeterFrame, PortSample]] = {}
-    for frame, sample in samples:
-        held = newest.get(sample.session_id)
-        if held is None or held[0].sampled_at < frame.sampled_at:
-            newest[sample.session_id] = (frame, sample)
-    session_ids = sorted(newest)
-    freshened = conn.execute(
-        """
-        WITH locked AS (
-            SELECT session_id FROM charging_session WHERE session_id = ANY(%(session_ids)s)
-             ORDER BY session_id FOR NO KEY UPDATE),
-        freshened AS (
-            UPDATE charging_session
-               SET last_sampled_at = newest.sampled_at, last_power_dw = newest.power_dw,
-                   last_energy_dwh = newest.energy_dwh
-              FROM unnest(%(session_ids)s::uuid[], %(pile_ids)s::text[], %(sampled_ats)s::timestamptz[],
-                          %(powers)s::int4[], %(energies)s::int8[])
-                   AS newest (session_id, pile_id, sampled_at, power_dw, energy_dwh)
-                   JOIN locked USING (session_id)
-             WHERE charging_session.session_id = newest.session_id AND charging_session.pile_id = newest.pile_id
-               AND charging_session.state = ANY(%(under_way)s)
-               AND (charging_session.last_sampled_at IS NULL
-                    OR charging_session.last_sampled_at < newest.sampled_at)
-            RETURNING charging_session.session_id, charging_session.state)
-        SELECT session_id, state, pg_notify('session_live', session_id::text) FROM freshened
-        """,
-        {
-            "session_ids": session_ids,
-            "pile_ids": [newest[session_id][0].pile_id for session_id in session_ids],
-            "sampled_ats": [newest[session_id][0].sampled_at for session_id in session_ids],
-            "powers": [newest[session_id][1].power_dw for session_id in session_ids],
-            "energies": [newest[session_id][1].energy_dwh for session_id in session_ids],
-            "under_way": sorted(UNDER_WAY),
-        },
-    ).fetchall()
-    for session_id, state, _ in freshened:
-        if state in BEFORE_CHARGE:
-            frame, sample = newest[session_id]
-            # The pile's word for it was lost with a broker, or is still on its way.
-            starts.started(
-                conn,
-                pile_id=frame.pile_id,
-                session_id=session_id,
-                command_id=None,
-                claimed_at=frame.sampled_at - timedelta(seconds=sample.elapsed_s),
-                now=frame.received_at,
-            )

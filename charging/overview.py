@@ -1,17 +1,20 @@
 """How the sites are doing at this moment, in one look."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
 from charging.session_states import ON_PORT
 
+POWER_LIFE = timedelta(hours=3)
+"""The longest a pile may wait between samples is an hour: older ones say nothing of the power now."""
+
 
 @dataclass(frozen=True)
 class SiteNow:
-    """One site: power of its ports in 0.1 W, energy of its settled sessions in 0.1 Wh."""
+    """One site: power of its ports in 0.1 W by their newest samples, energy of its settled sessions in 0.1 Wh."""
 
     site_id: str
     name: str
@@ -26,14 +29,20 @@ class SiteNow:
     energy_dwh: int
 
 
-def sites_now(conn: Connection[TupleRow]) -> list[SiteNow]:
+def sites_now(conn: Connection[TupleRow], *, now: datetime) -> list[SiteNow]:
     """Every site as it is now, by id."""
     with conn.cursor(row_factory=class_row(SiteNow)) as cursor:
         return cursor.execute(
             """
             WITH on_port AS (
-                SELECT site_id, count(*) AS ports_taken, coalesce(sum(last_power_dw), 0) AS power_dw
-                  FROM charging_session WHERE state = ANY(%(on_port)s) GROUP BY site_id),
+                SELECT site_id, count(*) AS ports_taken, coalesce(sum(newest.power_dw), 0) AS power_dw
+                  FROM charging_session
+                  LEFT JOIN LATERAL (
+                       SELECT power_dw FROM meter_sample
+                        WHERE meter_sample.session_id = charging_session.session_id
+                          AND meter_sample.pile_id = charging_session.pile_id AND sampled_at > %(since)s
+                        ORDER BY sampled_at DESC LIMIT 1) AS newest ON true
+                 WHERE state = ANY(%(on_port)s) GROUP BY site_id),
             settled AS (
                 SELECT site_id, count(*) AS sessions_settled, coalesce(sum(energy_dwh), 0) AS energy_dwh
                   FROM charging_session WHERE settled_at IS NOT NULL GROUP BY site_id),
@@ -50,5 +59,5 @@ def sites_now(conn: Connection[TupleRow]) -> list[SiteNow]:
                    LEFT JOIN settled USING (site_id)
              ORDER BY site_id
             """,
-            {"on_port": sorted(ON_PORT)},
+            {"on_port": sorted(ON_PORT), "since": now - POWER_LIFE},
         ).fetchall()

@@ -47,9 +47,6 @@ class ChargingSession:
     stop_reason: str | None
     energy_dwh: int | None
     duration_s: int | None
-    last_sampled_at: datetime | None
-    last_power_dw: int | None
-    last_energy_dwh: int | None
     source: SessionSource
     card_id: UUID | None
 
@@ -221,7 +218,7 @@ def refunded(conn: Connection[TupleRow], refund: Refund, *, now: datetime) -> No
 _SELECT: LiteralString = """
     SELECT session_id, pile_id, port_no, site_id, state, prepaid_fen, tariff_version_id, agreement_version_id, limit_s,
            limit_dwh, created_at, paid_at, started_at, ended_at, settled_at, closed_at, failure, stop_reason,
-           energy_dwh, duration_s, last_sampled_at, last_power_dw, last_energy_dwh, source, card_id
+           energy_dwh, duration_s, source, card_id
       FROM charging_session WHERE session_id = %(session_id)s
     """
 _SELECT_FOR_UPDATE: LiteralString = _SELECT + " FOR NO KEY UPDATE"

@@ -365,8 +365,7 @@ def _record_end(conn: Connection[TupleRow], session_id: UUID, end: _End, *, now:
         """
         UPDATE charging_session
            SET started_at = coalesce(started_at, %(started_at)s), ended_at = %(ended_at)s, settled_at = %(now)s,
-               stop_reason = %(stop_reason)s, energy_dwh = %(energy_dwh)s, duration_s = %(duration_s)s,
-               last_power_dw = 0
+               stop_reason = %(stop_reason)s, energy_dwh = %(energy_dwh)s, duration_s = %(duration_s)s
          WHERE session_id = %(session_id)s
         """,
         {

@@ -1,8 +1,9 @@
 """Read-only queries for pages and the operator's API over charging's own tables."""
 
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -10,21 +11,23 @@ from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
 from billing.rating import ChargingPeriod
-from charging import meter
-from charging.meter import SLOT, SLOT_EPOCH, SlotReading
+from charging import live_readings, meter
+from charging.half_hours import SLOT, SLOT_EPOCH
+from charging.live_readings import CLOCK_BEHIND, Reading
+from charging.meter import SlotReading
 from charging.piles import Pile
 from charging.ports import FREE, Port
-from charging.session_states import ON_PORT, SessionState
+from charging.session_states import ON_PORT, UNDER_WAY, SessionState
 from charging.sessions import ChargingSession
 
 
 @dataclass(frozen=True)
 class WatchedSession:
-    """A session as its live page needs it; `phase` is that of the newest sample (2 is float), None without one."""
+    """A session as its live page needs it: the newest reading while it is under way, and each slot's by time."""
 
     session: ChargingSession
     site_name: str
-    phase: int | None
+    reading: Reading | None
     slots: tuple[SlotReading, ...]
 
     @property
@@ -38,6 +41,26 @@ class WatchedSession:
         begin = self.session.started_at
         return [] if begin is None else meter.periods(self.slots, started_at=begin)
 
+    def with_readings(self, readings: Iterable[Reading]) -> "WatchedSession | None":
+        """The session with what was metered since; None where only its samples can tell, which then must be read.
+
+        Readings are the newest of their batches, in the order these were committed. One that is older than what is
+        known came late: others of its slot may have come with it.
+        """
+        if self.session.state not in UNDER_WAY:
+            return self
+        if self.session.started_at is None:
+            return None
+        known, slots = self.reading, list(self.slots)
+        for reading in readings:
+            if known is not None and reading.sampled_at <= known.sampled_at:
+                if reading.slot_at < known.slot_at:
+                    return None
+                continue
+            _meter(slots, reading)
+            known = reading
+        return self if known is self.reading else replace(self, reading=known, slots=tuple(slots))
+
 
 @dataclass(frozen=True)
 class PageKey:
@@ -48,41 +71,24 @@ class PageKey:
 
 
 def watched(conn: Connection[TupleRow], session_ids: Sequence[UUID]) -> dict[UUID, WatchedSession]:
-    """The sessions among `session_ids` that exist, with their readings, in three queries however many they are."""
-    ids = {"session_ids": list(session_ids)}
-    with conn.cursor(row_factory=class_row(ChargingSession)) as cursor:
-        found = cursor.execute(
-            """
-            SELECT session_id, pile_id, port_no, site_id, state, prepaid_fen, tariff_version_id, agreement_version_id,
-                   limit_s, limit_dwh, created_at, paid_at, started_at, ended_at, settled_at, closed_at, failure,
-                   stop_reason, energy_dwh, duration_s, last_sampled_at, last_power_dw, last_energy_dwh, source,
-                   card_id
-              FROM charging_session WHERE session_id = ANY(%(session_ids)s)
-            """,
-            ids,
+    """The sessions among `session_ids` that exist, with their readings, in four queries however many they are."""
+    found = _sessions(conn, session_ids)
+    if not found:
+        return {}
+    names: dict[str, str] = dict(
+        conn.execute(
+            "SELECT site_id, name FROM site WHERE site_id = ANY(%(site_ids)s)",
+            {"site_ids": list({session.site_id for session in found})},
         ).fetchall()
-    extras = conn.execute(
-        """
-        SELECT charging_session.session_id, site.name,
-               (SELECT phase FROM meter_sample WHERE meter_sample.session_id = charging_session.session_id
-                 ORDER BY sampled_at DESC LIMIT 1)
-          FROM charging_session JOIN site USING (site_id) WHERE charging_session.session_id = ANY(%(session_ids)s)
-        """,
-        ids,
-    ).fetchall()
-    readings: dict[UUID, list[SlotReading]] = defaultdict(list)
-    for session_id, slot_at, energy_dwh, elapsed_s in conn.execute(
-        """
-        SELECT session_id, date_bin(%(slot)s, sampled_at, %(epoch)s) AS slot_at, max(energy_dwh), max(elapsed_s)
-          FROM meter_sample WHERE session_id = ANY(%(session_ids)s) GROUP BY 1, 2 ORDER BY 1, 2
-        """,
-        ids | {"slot": SLOT, "epoch": SLOT_EPOCH},
-    ):
-        readings[session_id].append(SlotReading(slot_at, energy_dwh, elapsed_s))
-    named = {session_id: (name, phase) for session_id, name, phase in extras}
+    )
+    readings = live_readings.newest(conn, found)
+    slots = _slots(conn, found)
     return {
         session.session_id: WatchedSession(
-            session, *named[session.session_id], tuple(readings[session.session_id])
+            session,
+            names[session.site_id],
+            readings.get(session.session_id),
+            tuple(slots[session.session_id]),
         )
         for session in found
     }
@@ -103,8 +109,7 @@ def session_page(
             """
             SELECT session_id, pile_id, port_no, site_id, state, prepaid_fen, tariff_version_id, agreement_version_id,
                    limit_s, limit_dwh, created_at, paid_at, started_at, ended_at, settled_at, closed_at, failure,
-                   stop_reason, energy_dwh, duration_s, last_sampled_at, last_power_dw, last_energy_dwh, source,
-                   card_id
+                   stop_reason, energy_dwh, duration_s, source, card_id
               FROM charging_session
              WHERE (%(site_id)s::text IS NULL OR site_id = %(site_id)s)
                AND (%(pile_id)s::text IS NULL OR pile_id = %(pile_id)s)
@@ -177,3 +182,50 @@ def free_ports(conn: Connection[TupleRow], pile_id: str) -> list[int]:
         {"pile_id": pile_id, "free": sorted(FREE), "on_port": sorted(ON_PORT)},
     ).fetchall()
     return [port_no for (port_no,) in rows]
+
+
+def _sessions(conn: Connection[TupleRow], session_ids: Sequence[UUID]) -> list[ChargingSession]:
+    with conn.cursor(row_factory=class_row(ChargingSession)) as cursor:
+        return cursor.execute(
+            """
+            SELECT session_id, pile_id, port_no, site_id, state, prepaid_fen, tariff_version_id, agreement_version_id,
+                   limit_s, limit_dwh, created_at, paid_at, started_at, ended_at, settled_at, closed_at, failure,
+                   stop_reason, energy_dwh, duration_s, source, card_id
+              FROM charging_session WHERE session_id = ANY(%(session_ids)s)
+            """,
+            {"session_ids": list(session_ids)},
+        ).fetchall()
+
+
+def _slots(conn: Connection[TupleRow], sessions: Sequence[ChargingSession]) -> dict[UUID, list[SlotReading]]:
+    rows = conn.execute(
+        """
+        SELECT meter_sample.session_id, date_bin(%(slot)s, sampled_at, %(epoch)s) AS slot_at,
+               max(meter_sample.energy_dwh), max(elapsed_s)
+          FROM meter_sample JOIN charging_session USING (session_id, pile_id)
+         WHERE meter_sample.session_id = ANY(%(session_ids)s) AND sampled_at >= %(since)s
+         GROUP BY 1, 2 ORDER BY 1, 2
+        """,
+        {
+            "slot": SLOT,
+            "epoch": SLOT_EPOCH,
+            "session_ids": [session.session_id for session in sessions],
+            "since": min(session.created_at for session in sessions) - CLOCK_BEHIND,
+        },
+    )
+    found: dict[UUID, list[SlotReading]] = defaultdict(list)
+    for session_id, slot_at, energy_dwh, elapsed_s in rows:
+        found[session_id].append(SlotReading(slot_at, energy_dwh, elapsed_s))
+    return found
+
+
+def _meter(slots: list[SlotReading], reading: Reading) -> None:
+    """Let a slot end with this reading, as far as it is the most."""
+    place = bisect_left(slots, reading.slot_at, key=lambda slot: slot.slot_at)
+    energy_dwh, elapsed_s = reading.energy_dwh, reading.elapsed_s
+    if place < len(slots) and slots[place].slot_at == reading.slot_at:
+        held = slots[place]
+        energy_dwh, elapsed_s = max(energy_dwh, held.energy_dwh), max(elapsed_s, held.elapsed_s)
+        slots[place] = SlotReading(reading.slot_at, energy_dwh, elapsed_s)
+    else:
+        slots.insert(place, SlotReading(reading.slot_at, energy_dwh, elapsed_s))

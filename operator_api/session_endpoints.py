@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from billing import charges, payments, refunds
-from charging import meter, sessions, views
+from charging import live_readings, meter, sessions, views
 from charging.session_states import SessionState
 from charging.views import PageKey
 from operator_api import cursors, session_models
@@ -36,10 +36,11 @@ def create_router(service: OperatorService) -> APIRouter:
             found = views.session_page(
                 conn, limit=limit + 1, site_id=site_id, pile_id=pile_id, state=state, after=after
             )
-        page = found[:limit]
+            page = found[:limit]
+            readings = live_readings.newest(conn, page)
         last = PageKey(page[-1].created_at, page[-1].session_id) if len(found) > limit else None
         return SessionPage(
-            sessions=[session_models.summary(session) for session in page],
+            sessions=[session_models.summary(session, readings.get(session.session_id)) for session in page],
             next_cursor=cursors.write_key(last) if last else None,
         )
 
@@ -55,8 +56,10 @@ def create_router(service: OperatorService) -> APIRouter:
         ] = 200,
     ) -> SessionDetail:
         with service.pool.connection() as conn:
+            session = sessions.get(conn, session_id)
             return session_models.detail(
-                sessions.get(conn, session_id),
+                session,
+                live_readings.newest(conn, [session]).get(session_id),
                 payment=payments.of_session(conn, session_id),
                 refunds=refunds.of_session(conn, session_id),
                 charge=charges.get(conn, session_id),

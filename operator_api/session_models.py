@@ -10,6 +10,7 @@ from billing.payments import Payment, PaymentState
 from billing.rating import LineKind
 from billing.refunds import Refund, RefundCause, RefundState
 from billing.tariff_objects import FeeKind
+from charging.live_readings import Reading
 from charging.meter import CurvePoint
 from charging.session_states import SessionSource, SessionState
 from charging.sessions import ChargingSession, Transition
@@ -32,7 +33,9 @@ class SessionSummary(BaseModel):
     prepaid_fen: int = Field(description="Prepaid, in fen (1/100 yuan)")
     energy_wh: float | None = Field(description="Energy so far or as settled, in Wh, to 0.1")
     duration_s: int | None = Field(description="Charging time as settled, in seconds")
-    power_w: float | None = Field(description="Power of the newest sample, in W, to 0.1")
+    power_w: float | None = Field(
+        description="Power of the newest sample, in W, to 0.1; 0 once it is settled"
+    )
     failure: str | None = Field(description="Why the start failed")
     stop_reason: str | None = Field(description="Why charging ended")
     tariff_version_id: int = Field(description="Prices frozen when it was ordered")
@@ -152,9 +155,11 @@ class SessionDetail(SessionSummary):
     )
 
 
-def summary(session: ChargingSession) -> SessionSummary:
-    """A session's facts as JSON."""
-    energy_dwh = session.energy_dwh if session.energy_dwh is not None else session.last_energy_dwh
+def summary(session: ChargingSession, reading: Reading | None) -> SessionSummary:
+    """A session's facts as JSON, with its newest reading while it is under way."""
+    energy_dwh = session.energy_dwh
+    if energy_dwh is None and reading is not None:
+        energy_dwh = reading.energy_dwh
     return SessionSummary(
         session_id=session.session_id,
         site_id=session.site_id,
@@ -166,7 +171,7 @@ def summary(session: ChargingSession) -> SessionSummary:
         prepaid_fen=session.prepaid_fen,
         energy_wh=None if energy_dwh is None else energy_dwh / 10,
         duration_s=session.duration_s,
-        power_w=None if session.last_power_dw is None else session.last_power_dw / 10,
+        power_w=_power_w(session, reading),
         failure=session.failure,
         stop_reason=session.stop_reason,
         tariff_version_id=session.tariff_version_id,
@@ -184,6 +189,7 @@ def summary(session: ChargingSession) -> SessionSummary:
 
 def detail(
     session: ChargingSession,
+    reading: Reading | None,
     *,
     payment: Payment | None,
     refunds: list[Refund],
@@ -193,13 +199,19 @@ def detail(
 ) -> SessionDetail:
     """Everything known of a session as JSON."""
     return SessionDetail(
-        **summary(session).model_dump(),
+        **summary(session, reading).model_dump(),
         payment=None if payment is None else _payment(payment),
         refunds=[_refund(refund) for refund in refunds],
         charge=None if charge is None else _charge(charge),
         transitions=[TransitionView(state=each.state, cause=each.cause, at=each.at) for each in transitions],
         curve=[_point(point) for point in curve],
     )
+
+
+def _power_w(session: ChargingSession, reading: Reading | None) -> float | None:
+    if session.settled_at is not None:
+        return 0.0
+    return None if reading is None else reading.power_dw / 10
 
 
 def _payment(payment: Payment) -> PaymentView:

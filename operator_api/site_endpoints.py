@@ -27,7 +27,7 @@ def create_router(service: OperatorService) -> APIRouter:
     @router.get("/sites", tags=["Sites"], summary="Every site with its counts")
     def list_sites() -> list[SiteView]:
         with service.pool.connection() as conn:
-            return [site_models.site_view(site) for site in overview.sites_now(conn)]
+            return [site_models.site_view(site) for site in overview.sites_now(conn, now=service.clock())]
 
     @router.get("/piles", tags=["Piles"], summary="Piles with their sockets, by id", responses=NOT_FOUND)
     def list_piles(

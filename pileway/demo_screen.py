@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
+from uuid import UUID
 
 import segno
 from rich.console import Console, Group, RenderableType
@@ -16,7 +17,8 @@ from billing import charges, ledger
 from billing.charges import SessionCharge
 from billing.ledger import PartyBalance
 from billing.tariff_elements import LOCAL
-from charging import overview, views
+from charging import live_readings, overview, views
+from charging.live_readings import Reading
 from charging.overview import SiteNow
 from charging.session_states import SessionState
 from charging.sessions import ChargingSession
@@ -37,6 +39,7 @@ class Look:
     now: datetime
     sites: list[SiteNow]
     shown: list[tuple[ChargingSession, SessionCharge | None]]
+    readings: dict[UUID, Reading]
     balances: tuple[PartyBalance, ...]
     balanced: bool
     served: int
@@ -51,8 +54,9 @@ def look(platform: DemoPlatform, riders: Riders, *, audit: bool, balanced: bool)
         finished = views.session_page(conn, limit=FINISHED_SESSIONS, state=SessionState.CLOSED)
         return Look(
             now=platform.now,
-            sites=overview.sites_now(conn),
+            sites=overview.sites_now(conn, now=platform.now),
             shown=[(session, charges.get(conn, session.session_id)) for session in newest + finished],
+            readings=live_readings.newest(conn, newest),
             balances=ledger.party_balances(conn),
             balanced=ledger.audit(conn).clean if audit else balanced,
             served=riders.served,
@@ -147,11 +151,14 @@ def _sessions(look: Look) -> Table:
     for heading in ("socket", "state", "power", "energy", "prepaid", "charged", "back"):
         table.add_column(heading, justify="left" if heading in ("socket", "state") else "right")
     for session, charge in look.shown:
-        energy_dwh = session.energy_dwh if session.energy_dwh is not None else session.last_energy_dwh or 0
+        reading = look.readings.get(session.session_id)
+        energy_dwh = session.energy_dwh
+        if energy_dwh is None:
+            energy_dwh = reading.energy_dwh if reading else 0
         table.add_row(
             f"{session.pile_id}/{session.port_no}",
             Text(session.state, style=_style(session.state)),
-            f"{(session.last_power_dw or 0) / 10:.0f} W",
+            f"{(reading.power_dw if reading else 0) / 10:.0f} W",
             f"{energy_dwh / 10:.0f} Wh",
             yuan(session.prepaid_fen),
             yuan(charge.charged_fen) if charge else "",

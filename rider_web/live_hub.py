@@ -1,43 +1,58 @@
-"""Live sessions: one LISTEN connection a process feeds every rider who watches.
+"""Live sessions: one listening thread a process feeds every rider who watches, without a query for each reading.
 
-A thread of its own listens on `session_live`, loads each watched session that changed at most once a second and
-hands the newest state to its subscribers. A subscriber holds one state: who reads slowly skips states and never
-makes the process grow. When the database goes away the thread reconnects with growing pauses and, once back, loads
-every watched session afresh, because whatever was notified meanwhile is lost.
+The hub says which sessions it watches, so that the gateways' batches tell of those. It loads a session when the watch
+begins and when it is told of a change; a reading it is told of is applied to what was loaded. A subscriber hears at
+most once a second and holds one state: who reads slowly skips states and never makes the process grow. When the
+database goes away the hub reconnects and loads every watched session afresh, because what was notified meanwhile is
+lost.
 """
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 from uuid import UUID
 
-import psycopg
 import structlog
-from psycopg.rows import TupleRow
 
-CHANNEL = "session_live"
+from charging import live_readings
+from charging.live_readings import CHANGES, READINGS, Reading
+from database.listening import Listener
+from database.pool import Connection
+
 MAX_SUBSCRIBERS = 2000
 """Watchers a process; beyond that it refuses and the page polls instead."""
 MAX_SUBSCRIBERS_PER_SESSION = 16
 LEAST_INTERVAL_S = 1.0
-"""A session is loaded and sent at most once in so many real seconds."""
-LISTEN_TICK_S = 0.25
-FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 5.0
-CONNECT_TIMEOUT_S = 5
-CLOSE_TIMEOUT_S = 10.0
-
-StateT = TypeVar("StateT")
+"""A session is told of at most once in so many real seconds, and loaded so long after its watch began: by then a batch
+that looked for watches before is committed."""
+MOST_LOADED_AT_ONCE = 200
+MOST_SENT_AT_ONCE = 100
+MOST_READINGS_HELD = 100
+"""Of one session, until they are sent; beyond that it is loaded."""
+WATCH_LIFE_S = 60.0
+WATCH_RENEWAL_S = 20.0
 
 log = structlog.get_logger()
 
 
 class HubFull(Exception):
     """No room for another subscriber, of this session or at all."""
+
+
+class Metered(Protocol):
+    """A state that readings can be applied to."""
+
+    def with_readings(self, readings: Iterable[Reading], /) -> Self | None:
+        """The state after them, itself where nothing changed, or None where it must be loaded."""
+        ...
+
+
+StateT = TypeVar("StateT")
+MeteredT = TypeVar("MeteredT", bound=Metered)
 
 
 @dataclass(eq=False)
@@ -73,21 +88,42 @@ class Subscription(Generic[StateT]):
         self._changed.set()
 
 
-class LiveHub(Generic[StateT]):
+@dataclass(eq=False)
+class _Watched(Generic[StateT]):
+    """A watched session: the state last sent or loaded, and what came since."""
+
+    session_id: UUID
+    watchers: list[Subscription[StateT]] = field(default_factory=list[Subscription[StateT]])
+    announced: bool = False
+    """Its watch is in the database."""
+    state: StateT | None = None
+    stale: bool = True
+    """To be loaded."""
+    readings: list[Reading] = field(default_factory=list[Reading])
+    """Not applied yet; empty while stale."""
+    due_s: float = 0.0
+    """Not to be sent or loaded before."""
+
+
+class LiveHub(Generic[MeteredT]):
     """Feeds subscribers with the state of their sessions. Use as a context manager, or `start` and `close`."""
 
-    def __init__(self, dsn: str, load: Callable[[Sequence[UUID]], dict[UUID, StateT]]) -> None:
+    def __init__(self, dsn: str, load: Callable[[Sequence[UUID]], dict[UUID, MeteredT]]) -> None:
         """`load` gives the states of sessions in one go; it runs in the hub's thread and may raise OperationalError."""
-        self._dsn = dsn
         self._load = load
         self._lock = threading.Lock()
-        self._subscribers: dict[UUID, list[Subscription[StateT]]] = {}
-        self._dirty: set[UUID] = set()
-        self._sent_at: dict[UUID, float] = {}
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="live-hub", daemon=True)
+        self._sessions: dict[UUID, _Watched[MeteredT]] = {}
+        self._renewed_s = 0.0
+        self._listener = Listener(
+            dsn,
+            (CHANGES, READINGS),
+            name="live hub",
+            connected=self._connected,
+            heard=self._heard,
+            tick=self._tick,
+        )
 
-    def __enter__(self) -> "LiveHub[StateT]":
+    def __enter__(self) -> "LiveHub[MeteredT]":
         self.start()
         return self
 
@@ -98,118 +134,152 @@ class LiveHub(Generic[StateT]):
 
     def start(self) -> None:
         """Begin to listen; returns at once."""
-        self._thread.start()
+        self._listener.start()
 
     def close(self) -> None:
         """Stop listening and end every subscription."""
-        self._stopping.set()
+        self._listener.stop()
         with self._lock:
-            watchers = [watcher for group in self._subscribers.values() for watcher in group]
-            self._subscribers.clear()
+            watchers = [watcher for watched in self._sessions.values() for watcher in watched.watchers]
+            self._sessions.clear()
         for watcher in watchers:
-            _in_loop(watcher, watcher.end)
-        if self._thread.is_alive():
-            self._thread.join(CLOSE_TIMEOUT_S)
+            if not watcher.loop.is_closed():
+                watcher.loop.call_soon_threadsafe(watcher.end)
+        self._listener.close()
 
-    def subscribe(self, session_id: UUID, loop: asyncio.AbstractEventLoop) -> Subscription[StateT]:
+    def subscribe(self, session_id: UUID, loop: asyncio.AbstractEventLoop) -> Subscription[MeteredT]:
         """Watch a session from `loop`: every change committed from now on is told. Raises HubFull."""
-        watcher: Subscription[StateT] = Subscription(session_id, loop)
+        watcher: Subscription[MeteredT] = Subscription(session_id, loop)
         with self._lock:
-            group = self._subscribers.setdefault(session_id, [])
-            total = sum(len(watchers) for watchers in self._subscribers.values())
-            if (
-                self._stopping.is_set()
-                or total >= MAX_SUBSCRIBERS
-                or len(group) >= MAX_SUBSCRIBERS_PER_SESSION
-            ):
-                if not group:
-                    del self._subscribers[session_id]
+            watched = self._sessions.get(session_id)
+            here = len(watched.watchers) if watched else 0
+            total = sum(len(each.watchers) for each in self._sessions.values())
+            if self._listener.stopping or total >= MAX_SUBSCRIBERS or here >= MAX_SUBSCRIBERS_PER_SESSION:
                 raise HubFull
-            group.append(watcher)
+            if watched is None:
+                watched = self._sessions[session_id] = _Watched(session_id)
+            watched.watchers.append(watcher)
         return watcher
 
-    def unsubscribe(self, watcher: Subscription[StateT]) -> None:
+    def unsubscribe(self, watcher: Subscription[MeteredT]) -> None:
         """Stop watching; a second call changes nothing."""
         with self._lock:
-            group = self._subscribers.get(watcher.session_id, [])
-            if watcher in group:
-                group.remove(watcher)
-            if not group:
-                self._subscribers.pop(watcher.session_id, None)
-                self._sent_at.pop(watcher.session_id, None)
-                self._dirty.discard(watcher.session_id)
+            watched = self._sessions.get(watcher.session_id)
+            if watched is None or watcher not in watched.watchers:
+                return
+            watched.watchers.remove(watcher)
+            if not watched.watchers:
+                del self._sessions[watcher.session_id]
 
     @property
     def subscriber_count(self) -> int:
+        """How many watch."""
         with self._lock:
-            return sum(len(group) for group in self._subscribers.values())
+            return sum(len(watched.watchers) for watched in self._sessions.values())
 
-    def _run(self) -> None:
-        pause_s = FIRST_PAUSE_S
-        while not self._stopping.is_set():
-            try:
-                with psycopg.connect(
-                    self._dsn,
-                    autocommit=True,
-                    connect_timeout=CONNECT_TIMEOUT_S,
-                    application_name="pileway live hub",
-                ) as conn:
-                    conn.execute("LISTEN session_live")
-                    self._mark_all()
-                    log.info("live_hub_listening")
-                    pause_s = FIRST_PAUSE_S
-                    self._listen(conn)
-            except Exception as error:  # noqa: BLE001 - outermost line of the thread: it must outlive any failure
-                log.warning("live_hub_lost", error=type(error).__name__, pause_s=pause_s)
-                self._stopping.wait(pause_s)
-                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+    def _connected(self) -> None:
+        with self._lock:
+            for watched in self._sessions.values():
+                watched.announced = False
 
-    def _listen(self, conn: psycopg.Connection[TupleRow]) -> None:
-        while not self._stopping.is_set():
-            for notification in conn.notifies(timeout=LISTEN_TICK_S, stop_after=1):
-                self._mark(notification.payload)
-            self._send_due()
-
-    def _mark(self, payload: str) -> None:
+    def _heard(self, channel: str, payload: str) -> None:
         try:
-            session_id = UUID(payload)
+            if channel == CHANGES:
+                self._changed(UUID(payload))
+            else:
+                self._metered(live_readings.unpack(payload))
         except ValueError:
-            log.warning("live_hub_payload_odd", channel=CHANNEL)
-            return
-        with self._lock:
-            if session_id in self._subscribers:
-                self._dirty.add(session_id)
+            log.warning("live_hub_payload_odd", channel=channel)
 
-    def _mark_all(self) -> None:
+    def _changed(self, session_id: UUID) -> None:
         with self._lock:
-            self._dirty.update(self._subscribers)
+            if watched := self._sessions.get(session_id):
+                _must_load(watched)
 
-    def _send_due(self) -> None:
+    def _metered(self, readings: Iterable[Reading]) -> None:
+        with self._lock:
+            for reading in readings:
+                watched = self._sessions.get(reading.session_id)
+                if watched is None or watched.stale:
+                    continue
+                watched.readings.append(reading)
+                if len(watched.readings) > MOST_READINGS_HELD:
+                    _must_load(watched)
+
+    def _tick(self, conn: Connection) -> None:
+        self._announce(conn)
         moment = time.monotonic()
         with self._lock:
-            due = [
-                session_id
-                for session_id in self._dirty
-                if moment - self._sent_at.get(session_id, -LEAST_INTERVAL_S) >= LEAST_INTERVAL_S
-            ]
-            # Cleared before the load: a change committed during it marks the session again.
-            self._dirty.difference_update(due)
-            self._sent_at.update(dict.fromkeys(due, moment))
-        if not due:
+            due = [watched for watched in self._sessions.values() if watched.due_s <= moment]
+            metered = [watched for watched in due if watched.readings]
+            stale = [watched for watched in due if watched.stale and watched.announced]
+        for first in range(0, len(metered), MOST_SENT_AT_ONCE):
+            self._apply(metered[first : first + MOST_SENT_AT_ONCE], moment)
+        self._reload(stale[:MOST_LOADED_AT_ONCE], moment)
+
+    def _announce(self, conn: Connection) -> None:
+        """Say what is watched: new watches at once, all of them before they lapse."""
+        moment = time.monotonic()
+        late_s = moment - self._renewed_s
+        with self._lock:
+            new = [watched for watched in self._sessions.values() if not watched.announced]
+            named = list(self._sessions) if late_s >= WATCH_RENEWAL_S else [each.session_id for each in new]
+        if late_s >= WATCH_RENEWAL_S:
+            self._renewed_s = moment
+        if not named:
             return
-        try:
-            states = self._load(due)
-        except Exception:
-            with self._lock:
-                self._dirty.update(session_id for session_id in due if session_id in self._subscribers)
-            raise
-        for session_id, state in states.items():
-            with self._lock:
-                watchers = list(self._subscribers.get(session_id, ()))
-            for watcher in watchers:
-                _in_loop(watcher, watcher.offer, state)
+        live_readings.watch(conn, named, life_s=WATCH_LIFE_S)
+        with self._lock:
+            # Between a lapsed watch and its renewal nothing was told.
+            anew = list(self._sessions.values()) if late_s >= WATCH_LIFE_S else new
+            for watched in anew:
+                watched.announced = True
+                watched.due_s = time.monotonic() + LEAST_INTERVAL_S
+                _must_load(watched)
+
+    def _apply(self, metered: Sequence[_Watched[MeteredT]], moment: float) -> None:
+        changed: list[tuple[_Watched[MeteredT], MeteredT]] = []
+        for watched in metered:
+            readings, watched.readings = watched.readings, []
+            if watched.state is None:
+                continue
+            state = watched.state.with_readings(readings)
+            if state is None:
+                _must_load(watched)
+            elif state is not watched.state:
+                watched.state, watched.due_s = state, moment + LEAST_INTERVAL_S
+                changed.append((watched, state))
+        self._send(changed)
+
+    def _reload(self, stale: Sequence[_Watched[MeteredT]], moment: float) -> None:
+        if not stale:
+            return
+        states = self._load([watched.session_id for watched in stale])
+        loaded: list[tuple[_Watched[MeteredT], MeteredT]] = []
+        for watched in stale:
+            # Whatever is told from now on was not heard before the load, so the next tick sees it.
+            watched.stale, watched.due_s = False, moment + LEAST_INTERVAL_S
+            watched.state = states.get(watched.session_id)
+            if watched.state is not None:
+                loaded.append((watched, watched.state))
+        self._send(loaded)
+
+    def _send(self, changed: Iterable[tuple[_Watched[MeteredT], MeteredT]]) -> None:
+        offers: dict[asyncio.AbstractEventLoop, list[tuple[Subscription[MeteredT], MeteredT]]] = {}
+        with self._lock:
+            for watched, state in changed:
+                for watcher in watched.watchers:
+                    offers.setdefault(watcher.loop, []).append((watcher, state))
+        for loop, offered in offers.items():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_offer, offered)
 
 
-def _in_loop(watcher: Subscription[StateT], call: Callable[..., None], *arguments: object) -> None:
-    if not watcher.loop.is_closed():
-        watcher.loop.call_soon_threadsafe(call, *arguments)
+def _must_load(watched: _Watched[StateT]) -> None:
+    watched.stale = True
+    watched.readings.clear()
+
+
+def _offer(offered: Iterable[tuple[Subscription[StateT], StateT]]) -> None:
+    for watcher, state in offered:
+        watcher.offer(state)

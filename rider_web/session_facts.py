@@ -1,8 +1,8 @@
 """Everything a session's page and live stream show, read in one go for many sessions."""
 
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from psycopg import Connection
@@ -15,6 +15,7 @@ from billing.refunds import Refund
 from billing.tariff_objects import FeeKind, TariffVersion
 from charging import notices, start_codes, views
 from charging.errors import SessionUnknown
+from charging.live_readings import Reading
 from charging.notices import Notice
 from charging.session_states import SessionState
 from charging.start_codes import CodeLife
@@ -37,6 +38,17 @@ class SessionFacts:
     """What the rider was told beside it, newest first."""
     code: CodeLife | None = None
     """What to type in at the pile, for as long as the session waits for it."""
+    tariff: TariffVersion | None = None
+    """What the preview is rated by; None where there is none."""
+
+    def with_readings(self, readings: Iterable[Reading]) -> "SessionFacts | None":
+        """The facts with what was metered since, rated anew; None where they must be read again."""
+        watched = self.watched.with_readings(readings)
+        if watched is None or watched is self.watched:
+            return self if watched else None
+        if self.tariff is None:
+            return None
+        return replace(self, watched=watched, fees_fen=_preview(self.tariff, watched))
 
 
 class FactsReader:
@@ -68,19 +80,15 @@ class FactsReader:
         self, conn: Connection[TupleRow], watched: WatchedSession, told: tuple[Notice, ...]
     ) -> SessionFacts:
         session = watched.session
-        charge = None
-        fees_fen: dict[FeeKind, int] = {}
+        charge = tariff = None
+        fees_fen: Mapping[FeeKind, int] = {}
         if session.state in (SessionState.SETTLED, SessionState.CLOSED):
             charge = charges.get(conn, session.session_id)
         if charge is not None:
             fees_fen = {fee.fee_kind: fee.charged_fen for fee in charge.fees}
-        elif watched.periods and session.started_at is not None:
-            fees_fen = charges.preview(
-                self._tariff(conn, session.tariff_version_id),
-                watched.periods,
-                session_started_at=session.started_at,
-                prepaid_fen=session.prepaid_fen,
-            )
+        elif session.started_at is not None:
+            tariff = self._tariff(conn, session.tariff_version_id)
+            fees_fen = _preview(tariff, watched)
         pay_url = None
         if session.state is SessionState.CREATED:
             payment = payments.of_session(conn, session.session_id)
@@ -90,7 +98,7 @@ class FactsReader:
         code = None
         if session.state is SessionState.AWAITING_CODE:
             code = start_codes.of_session(conn, session.session_id)
-        return SessionFacts(watched, fees_fen, charge, tuple(given_back), pay_url, told, code)
+        return SessionFacts(watched, fees_fen, charge, tuple(given_back), pay_url, told, code, tariff)
 
     def _tariff(self, conn: Connection[TupleRow], tariff_version_id: int) -> TariffVersion:
         with self._lock:
@@ -103,3 +111,10 @@ class FactsReader:
                 self._tariffs.pop(next(iter(self._tariffs)))
             self._tariffs[tariff_version_id] = version
         return version
+
+
+def _preview(tariff: TariffVersion, watched: WatchedSession) -> Mapping[FeeKind, int]:
+    periods, begin = watched.periods, watched.session.started_at
+    if not periods or begin is None:
+        return {}
+    return charges.preview(tariff, periods, session_started_at=begin, prepaid_fen=watched.session.prepaid_fen)

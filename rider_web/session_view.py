@@ -137,9 +137,12 @@ def build(facts: SessionFacts, language: Language) -> SessionView:
     """The view of a session in a language."""
     session = facts.watched.session
     phase = _phase(facts)
-    energy_dwh = session.energy_dwh if session.energy_dwh is not None else session.last_energy_dwh or 0
+    reading = facts.watched.reading
+    energy_dwh = (
+        session.energy_dwh if session.energy_dwh is not None else reading.energy_dwh if reading else 0
+    )
     elapsed_s = session.duration_s if session.duration_s is not None else facts.watched.elapsed_s
-    power_dw = (session.last_power_dw or 0) if phase in ("charging", "topping_up", "finishing") else 0
+    power_dw = reading.power_dw if reading and phase in ("charging", "topping_up", "finishing") else 0
     charged_fen = sum(facts.fees_fen.values())
     electricity_fen = facts.fees_fen.get(FeeKind.ELECTRICITY, 0)
     headline, explanation = _words(facts, phase, language)
@@ -197,7 +200,8 @@ def _notice(notice: Notice, language: Language) -> NoticeView:
 def _phase(facts: SessionFacts) -> Phase:
     session = facts.watched.session
     phase = _BY_STATE[session.state]
-    if phase == "charging" and facts.watched.phase == FLOAT_PHASE:
+    reading = facts.watched.reading
+    if phase == "charging" and reading is not None and reading.phase == FLOAT_PHASE:
         return "topping_up"
     if phase == "failed_refunding" and not any(_under_way(refund) for refund in facts.refunds):
         return "failed"

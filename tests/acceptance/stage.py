@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from billing import charges, ledger, refunds
 from billing.charges import SessionCharge
 from billing.refunds import RefundState
-from charging import sessions
+from charging import meter, sessions
 from charging.session_states import SessionState
 from charging.sessions import ChargingSession
 from device_sim.battery import PACKS, Battery
@@ -65,12 +65,15 @@ class Stage:
             what=f"session {session_id} to be {' or '.join(states)}",
         )
 
-    def wait_energy(self, session_id: UUID, *, above_dwh: int) -> ChargingSession:
+    def sampled_dwh(self, session_id: UUID) -> int:
+        """The most energy its samples show, in 0.1 Wh."""
+        with self.platform.pool.connection() as conn:
+            return meter.highest_energy_dwh(conn, session_id)
+
+    def wait_energy(self, session_id: UUID, *, above_dwh: int) -> None:
         """Wait until the samples show more energy than so many 0.1 Wh."""
-        return wait_until(
-            lambda: (
-                session if ((session := self.session(session_id)).last_energy_dwh or 0) > above_dwh else None
-            ),
+        wait_until(
+            lambda: self.sampled_dwh(session_id) > above_dwh,
             limit_s=SESSION_LIMIT_S,
             what=f"more than {above_dwh} dWh in session {session_id}",
         )

@@ -16,8 +16,8 @@ ENDED = (SessionState.CLOSED, SessionState.FAILED)
 
 def test_a_paid_charge_is_metered_settled_refunded_and_split(stage: Stage) -> None:
     session_id = stage.charge(1)
-    running = stage.wait_energy(session_id, above_dwh=100)
-    assert running.state is SessionState.CHARGING
+    stage.wait_energy(session_id, above_dwh=100)
+    assert stage.session(session_id).state is SessionState.CHARGING
     seen = stage.rider.look(session_id)
     assert seen.power_w > 100
     assert seen.charged_fen > 0
@@ -58,7 +58,7 @@ def test_a_gateway_killed_before_the_pile_answers_still_starts_once(stage: Stage
 
 def test_a_link_lost_for_a_while_leaves_no_gap_in_the_curve(stage: Stage) -> None:
     session_id = stage.charge(8)
-    before = stage.wait_energy(session_id, above_dwh=100)
+    stage.wait_energy(session_id, above_dwh=100)
     stage.fleet.drop_link(PILE, 3.0)
     stage.wait_for(session_id, *ENDED)
     stage.assert_settled_once(session_id)
@@ -71,7 +71,6 @@ def test_a_link_lost_for_a_while_leaves_no_gap_in_the_curve(stage: Stage) -> Non
             """,
             {"session_id": session_id},
         ).fetchone()
-    assert before.last_sampled_at is not None
     assert gaps is not None
     assert gaps[0] <= 60
 

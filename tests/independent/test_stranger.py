@@ -16,7 +16,7 @@ from uuid import UUID
 
 from billing import charges, ledger
 from billing.charges import SessionCharge
-from charging import events, rejections, sessions
+from charging import events, meter, rejections, sessions
 from charging.events import EventKind
 from charging.session_states import SessionState
 from charging.sessions import ChargingSession
@@ -71,6 +71,10 @@ class Scene:
     def session(self, session_id: UUID) -> ChargingSession:
         with self.platform.pool.connection() as conn:
             return sessions.get(conn, session_id)
+
+    def sampled_dwh(self, session_id: UUID) -> int:
+        with self.platform.pool.connection() as conn:
+            return meter.highest_energy_dwh(conn, session_id)
 
     def wait_for(self, session_id: UUID, *states: SessionState) -> ChargingSession:
         return wait_until(
@@ -127,7 +131,7 @@ class Scene:
     def stop(self, session_id: UUID) -> None:
         """The rider has seen energy flow, and has had enough."""
         wait_until(
-            lambda: (self.session(session_id).last_energy_dwh or 0) > 100,
+            lambda: self.sampled_dwh(session_id) > 100,
             limit_s=LIMIT_S,
             what="a sample with energy",
         )

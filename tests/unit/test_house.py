@@ -44,12 +44,13 @@ OWNERS = {
     "0012_firmware_and_local_starts": "charging",
     "0013_port_registers": "charging",
     "0014_refused_local_starts": "charging",
+    "0015_live_readings": "charging",
 }
 DATABASE_TABLES = ("schema_migration", "job_queue_version")
 # Reports: made from the meter, read by whoever owns meter samples.
 VIEWS = {"port_load_hour": "charging", "pile_load_day": "charging"}
 
-_CREATE = re.compile(r"^\s*CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
+_CREATE = re.compile(r"^\s*CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
 _STATEMENT = re.compile(r"\b(?:SELECT|INSERT|UPDATE|DELETE|TRUNCATE|COPY|LOCK|WITH|MERGE)\b")
 _TOUCH = re.compile(
     r"\b(?:FROM|JOIN|INTO|UPDATE|COPY|TRUNCATE|TABLE|USING|ONLY|MERGE INTO)\s+(?:ONLY\s+)?(?:public\.)?\"?(\w+)"

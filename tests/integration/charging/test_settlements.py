@@ -9,7 +9,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from billing import charges, ledger, refunds
-from charging import events, meter, sessions, settlements, starts, timers
+from charging import events, live_readings, meter, sessions, settlements, starts, timers
 from charging.errors import SettlementInconsistent
 from charging.events import EventKind
 from charging.session_states import SessionState
@@ -351,7 +351,8 @@ def test_samples_of_a_pile_without_a_date_lie_where_their_session_has_them(stand
     meter_for(stand, session.session_id, minutes=2, power_dw=1800, received_at=begun_at, dated=False)
     points = meter.curve(stand.conn, session.session_id, most_points=10)
     assert [point.sampled_at - begun_at for point in points] == [timedelta(minutes=1), timedelta(minutes=2)]
-    assert sessions.get(stand.conn, session.session_id).last_sampled_at == points[-1].sampled_at
+    running = sessions.get(stand.conn, session.session_id)
+    assert live_readings.newest(stand.conn, [running])[session.session_id].sampled_at == points[-1].sampled_at
 
 
 def test_samples_without_a_date_before_anything_is_known_lie_where_they_arrived(stand: Stand) -> None:
