@@ -3,13 +3,12 @@
 import asyncio
 import base64
 import json
-import random
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import httpx
 import structlog
@@ -30,18 +29,6 @@ from device_sim.configuration import PileConfig
 from device_sim.errors import EnrolmentRefused
 from device_sim.flash import write_whole
 from device_sim.keyring import Keyring
-
-FIRST_RETRY_S: Final = 1.0
-LONGEST_RETRY_S: Final = 60.0
-
-_TRY_AGAIN: Final = frozenset(
-    {
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
-)
 
 log = structlog.get_logger()
 
@@ -179,9 +166,10 @@ def _words(response: httpx.Response) -> str:
 
 async def _enrol(config: PileConfig, csr_pem: str) -> _Answer:
     trust = ssl.create_default_context(cafile=config.enrolment_ca)
-    wait_s = FIRST_RETRY_S
+    failed = 0
     async with https.client(trust) as client:
         while True:
+            response = None
             try:
                 response = await client.post(
                     config.enrolment_url,
@@ -197,8 +185,8 @@ async def _enrol(config: PileConfig, csr_pem: str) -> _Answer:
             else:
                 if response.status_code == HTTPStatus.OK:
                     return _Answer.model_validate_json(response.content)
-                if response.status_code not in _TRY_AGAIN:
+                if response.status_code not in https.TRY_AGAIN:
                     raise EnrolmentRefused(config.pile_id, response.status_code, _words(response))
                 log.info("enrolment_postponed", pile_id=config.pile_id, status=response.status_code)
-            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            wait_s = min(LONGEST_RETRY_S, wait_s * 2)
+            await asyncio.sleep(https.retry_s(failed, response))
+            failed += 1

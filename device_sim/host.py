@@ -36,15 +36,28 @@ class Relaying(Part):
     def __init__(self, pile: Pile) -> None:
         super().__init__(pile)
         self.children: dict[str, Receiver] = {}
+        self._under_way: dict[bytes, asyncio.Event] = {}
 
     def hears(self) -> Hears:
         """Frames for the piles behind this one."""
         return {RelayDown: self._hand_on}
 
-    def carry(self, frame: Frame) -> None:
-        """Send a child's frame, as soon as there is a link."""
+    def carry(self, frame: Frame) -> asyncio.Event:
+        """Send a child's frame now; gives what tells when the broker has it. With the link it is forgotten."""
         topic = topics.parse(frame.topic)
         self.pile.outbox.put(RelayUp(topic.pile_id, topic.message, frame.payload))
+        return self._under_way.setdefault(frame.payload, asyncio.Event())
+
+    def said(self, relay: RelayUp) -> None:
+        """The broker has a child's frame."""
+        if (arrived := self._under_way.pop(relay.frame, None)) is not None:
+            arrived.set()
+
+    def link_changed(self, up: bool, at_ms: int) -> None:
+        """What was under way when the link was lost is the children's to say again."""
+        del at_ms
+        if not up:
+            self._under_way.clear()
 
     def _hand_on(self, relay: RelayDown) -> None:
         receive = self.children.get(relay.child)
@@ -56,7 +69,11 @@ class Relaying(Part):
 
 
 class Radio:
-    """A child's link through its host: up while the host is online, and nobody jams it."""
+    """A child's link through its host: up while the host is in service and online, and nobody jams it.
+
+    To the child that is a connection like any other: numbered, with a will, and a message counts as sent once the
+    broker has it.
+    """
 
     def __init__(self, device: "Device", host: "SimulatedPile") -> None:
         self._device = device
@@ -69,7 +86,8 @@ class Radio:
         loop = asyncio.get_running_loop()
         while True:
             await self._host.online.wait()
-            if loop.time() < self._barred_until_s:
+            await self._host.ready()
+            if loop.time() < self._barred_until_s or not self._host.online.is_set():
                 await asyncio.sleep(PAUSE_S)
                 continue
             self._jammed.clear()
@@ -79,8 +97,8 @@ class Radio:
                 await tasks.first_ends(self._talk(), self._jammed.wait(), self._host.offline.wait())
             finally:
                 self._device.disconnected()
-            if self._host.online.is_set():
-                self._host.carry(will)
+                if self._host.online.is_set():
+                    self._host.carry(will)
             await asyncio.sleep(PAUSE_S)
 
     def drop(self, for_s: float) -> None:
@@ -99,4 +117,9 @@ class Radio:
     async def _talk(self) -> None:
         while True:
             message = await self._device.next_message()
-            self._host.carry(self._device.sealed(message))
+            try:
+                await self._host.carry(self._device.sealed(message)).wait()
+            except BaseException:
+                self._device.unsent(message)
+                raise
+            self._device.said(message)

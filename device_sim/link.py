@@ -59,6 +59,10 @@ class Device(Protocol):
         """The message in an envelope with a fresh counter."""
         ...
 
+    def said(self, message: Message) -> None:
+        """The broker has acknowledged this message."""
+        ...
+
     def unsent(self, message: Message) -> None:
         """The broker did not acknowledge this message."""
         ...
@@ -152,6 +156,7 @@ class Link:
             except BaseException:
                 self._device.unsent(message)
                 raise
+            self._device.said(message)
             await asyncio.sleep(self._device.pause_after(message))
 
 

@@ -5,17 +5,26 @@ from itertools import takewhile
 
 from device_sim.configuration import UNSENT_FRAMES_MAX, UNSENT_RECORDS_MAX
 from protocol.fields import Message
-from protocol.messages import Alarm, Boot, Heartbeat, LocalStart, MeterFrame, Settlement, TimeRequest
+from protocol.messages import (
+    Alarm,
+    Boot,
+    Heartbeat,
+    LocalStart,
+    MeterFrame,
+    RelayUp,
+    Settlement,
+    TimeRequest,
+)
 
-_FLEETING = (Alarm, Boot, Heartbeat, LocalStart, Settlement, TimeRequest)
+_FLEETING = (Alarm, Boot, Heartbeat, LocalStart, RelayUp, Settlement, TimeRequest)
 
 
 class Outbox:
     """A queue in two lanes. ``open`` turns true with ``boot_ack``: until then only Boot passes.
 
-    A message that has its own repetition (boot and records) or no worth later (heartbeat) is dropped with the link;
-    everything else waits for the next one. Of more than memory holds, the oldest go. Kinds that are ``silenced`` never
-    get out.
+    A message that has its own repetition (boot and records), that somebody else keeps (a child's frame) or that has no
+    worth later (heartbeat) is dropped with the link; everything else waits for the next one. Of more than memory
+    holds, the oldest go. Kinds that are ``silenced`` never get out.
     """
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ import random
 import ssl
 from datetime import datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpx
 import structlog
@@ -20,12 +20,17 @@ from device_sim.enrolment import Identity
 from device_sim.flash import write_whole
 
 LOOK_EVERY_S: Final = 6 * 3600.0
-FIRST_RETRY_S: Final = 30.0
-LONGEST_RETRY_S: Final = 3600.0
+REFUSED_RETRY_S: Final = 3600.0
 
 _SHARE_LEFT: Final = 3
 
 log = structlog.get_logger()
+
+
+class NotRenewed(NamedTuple):
+    """There is no new certificate; ``response`` is what came instead, None if nothing came."""
+
+    response: httpx.Response | None = None
 
 
 class _Answer(BaseModel):
@@ -41,13 +46,20 @@ def is_due(identity: Identity, *, now: datetime) -> bool:
     return (ends - now) * _SHARE_LEFT < ends - begins
 
 
-def retry_s(failed: int) -> float:
-    """How long to wait after so many failures in a row."""
-    return min(LONGEST_RETRY_S, FIRST_RETRY_S * 2**failed) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+def retry_s(missed: NotRenewed, *, failed: int) -> float:
+    """How long to wait after so many failures before this one: long where asking again will hardly help."""
+    if missed.response is None or missed.response.status_code in https.TRY_AGAIN:
+        return https.retry_s(failed, missed.response)
+    return REFUSED_RETRY_S * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
 
 
-async def renew(config: PileConfig, identity: Identity) -> Identity | None:
-    """Ask for the next certificate with the present one, and store it. None if the platform gave none."""
+def fits(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bool:
+    """Whether a certificate is for this key."""
+    return certificate.public_key() == key.public_key()
+
+
+async def renew(config: PileConfig, identity: Identity) -> Identity | NotRenewed:
+    """Ask for the next certificate with the present one, and store it."""
     key = load_pem_private_key(identity.private_key.read_bytes(), password=None)
     assert isinstance(key, ec.EllipticCurvePrivateKey), "the pile made its key itself"
     trust = ssl.create_default_context(cafile=config.enrolment_ca)
@@ -58,19 +70,19 @@ async def renew(config: PileConfig, identity: Identity) -> Identity | None:
             response = await client.post(_url(config), json={"csr_pem": csr_pem})
     except httpx.TransportError as error:
         log.info("renewal_unreachable", pile_id=config.pile_id, error=type(error).__name__)
-        return None
+        return NotRenewed()
     if response.status_code != HTTPStatus.OK:
         log.warning("renewal_refused", pile_id=config.pile_id, status=response.status_code)
-        return None
+        return NotRenewed(response)
     try:
         answer = _Answer.model_validate_json(response.content)
         chain = x509.load_pem_x509_certificates(answer.certificate_chain_pem.encode())
     except (ValidationError, ValueError):
         log.warning("renewal_unreadable", pile_id=config.pile_id)
-        return None
-    if chain[0].public_key() != key.public_key():
+        return NotRenewed(response)
+    if not fits(chain[0], key):
         log.warning("renewal_for_another_key", pile_id=config.pile_id)
-        return None
+        return NotRenewed(response)
     return _store(config, identity, answer)
 
 

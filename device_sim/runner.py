@@ -26,7 +26,7 @@ from protocol import frames, topics
 from protocol.errors import ProtocolError
 from protocol.fields import Message
 from protocol.frames import Frame
-from protocol.messages import Gone, MeterFrame
+from protocol.messages import Gone, MeterFrame, RelayUp
 from protocol.words import AlarmKind, BootReason
 
 CHECKPOINT_S: Final = 0.5
@@ -59,7 +59,7 @@ class SimulatedPile:
         self._host = host
         self._children: dict[str, Receiver] = {}
         if host is not None:
-            host.adopt(config.pile_id, self.received)
+            host.adopt(config.pile_id, self._received_by_radio)
         self._enrolment_slots = enrolment_slots
         self.refused: Tally[str] = Tally()
         self._clock = clock
@@ -97,7 +97,7 @@ class SimulatedPile:
                 self._cut.wait(),
                 upkeep.fetch_firmware(self._awake),
                 upkeep.watch_trial(self._awake),
-                upkeep.keep_certificate(self.config, self._identity, self._renewed),
+                upkeep.keep_certificate(self.config, self._identity, self.renewed),
             )
             before = self.pile
             self._surroundings = before.lose_power(now_ms=self.now_ms())
@@ -169,7 +169,7 @@ class SimulatedPile:
         self._link.drop(0.0)
         self._cut.set()
 
-    def _renewed(self, identity: Identity) -> None:
+    def renewed(self, identity: Identity) -> None:
         """There is a new certificate: connect with it."""
         self._identity = identity
         self._link.renew(identity)
@@ -178,10 +178,11 @@ class SimulatedPile:
         """Carry frames for a pile behind this one."""
         self._children[child] = receiver
 
-    def carry(self, frame: Frame) -> None:
-        """Send a frame of a pile behind this one."""
-        self.pile.part(Relaying).carry(frame)
+    def carry(self, frame: Frame) -> asyncio.Event:
+        """Send a frame of a pile behind this one; gives what tells when the broker has it."""
+        arrived = self.pile.part(Relaying).carry(frame)
         self._spoke.set()
+        return arrived
 
     def silence(self, *kinds: type[Message]) -> None:
         """Let no message of these kinds leave from now on; without kinds, tell all that is not acknowledged, now."""
@@ -340,13 +341,24 @@ class SimulatedPile:
         return frames.seal(message, sealer=self._keys.sealer, pile_id=self.config.pile_id, counter=counter)
 
     def pause_after(self, message: Message) -> float:
-        """A backlog of samples goes out slowly: the platform takes no flood from anybody."""
+        """A backlog of samples goes out slowly, and children's with it: the platform takes no flood from anybody."""
         backlog = isinstance(message, MeterFrame) and self.pile.outbox.unsent > 0
+        backlog |= isinstance(message, RelayUp) and message.name == MeterFrame.message
         return 1 / BACKLOG_FRAMES_PER_S / self._speed if backlog else 0.0
+
+    def said(self, message: Message) -> None:
+        """What was said for a child has arrived."""
+        if isinstance(message, RelayUp):
+            self.pile.part(Relaying).said(message)
 
     def unsent(self, message: Message) -> None:
         """Keep it for the next connection."""
         self.pile.outbox.put_back(message)
+
+    def _received_by_radio(self, topic: str, payload: bytes) -> None:
+        """What a host hands on is lost on a child without power, or out of reach."""
+        if self.online.is_set():
+            self.received(topic, payload)
 
     def _refuse(self, reason: str) -> None:
         self.refused[reason] += 1

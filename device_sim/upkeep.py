@@ -10,6 +10,7 @@ from device_sim.configuration import PileConfig
 from device_sim.enrolment import Identity
 from device_sim.firmware_update import FirmwareUpdate
 from device_sim.pile import Pile
+from device_sim.renewal import NotRenewed
 
 TRIAL_LIMIT_S: Final = 1_800.0
 """How long the platform may take to hear a new version before the pile goes back to the old one."""
@@ -59,8 +60,8 @@ async def keep_certificate(
             await asyncio.sleep(renewal.LOOK_EVERY_S)
             continue
         fresh = await renewal.renew(config, identity)
-        if fresh is None:
-            await asyncio.sleep(renewal.retry_s(failed))
+        if isinstance(fresh, NotRenewed):
+            await asyncio.sleep(renewal.retry_s(fresh, failed=failed))
             failed += 1
         else:
             identity, failed = fresh, 0

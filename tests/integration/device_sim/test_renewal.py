@@ -172,7 +172,7 @@ def test_what_is_no_good_answer_leaves_the_old_certificate_in_place(
     desk.statuses = [] if other_key else [403]
     identity = enrolment.load(old)
     assert identity is not None
-    assert asyncio.run(renewal.renew(old, identity)) is None
+    assert isinstance(asyncio.run(renewal.renew(old, identity)), renewal.NotRenewed)
     assert len(desk.presented) == 1
     assert (old.folder / "certificate.pem").read_bytes() == before
 

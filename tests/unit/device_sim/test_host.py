@@ -1,5 +1,6 @@
 """A host hands on sealed frames it cannot read, and only to the children it has."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,15 +53,35 @@ def test_a_frame_for_a_stranger_goes_nowhere(bench: "Bench") -> None:
     assert heard == []
 
 
-def test_what_children_say_waits_for_the_hosts_link(bench: "Bench") -> None:
-    bench.pile.link_changed(False, now_ms=bench.now_ms)
+def carried(bench: "Bench", seq: int) -> tuple[bytes, asyncio.Event]:
+    """A child's frame that its host carries, and what tells when the broker has it."""
     sealer = Sealer(CHILD_SECRET, epoch=1, direction=Direction.UP)
-    for seq in range(3):
-        frame = frames.seal(
-            TimeRequest(bench.now_ms), sealer=sealer, pile_id=CHILD, counter=Counter(1, seq + 1)
-        )
-        bench.pile.part(Relaying).carry(frame)
-    assert bench.pile.outbox.unsent >= 3
+    frame = frames.seal(TimeRequest(bench.now_ms), sealer=sealer, pile_id=CHILD, counter=Counter(1, seq))
+    return frame.payload, bench.pile.part(Relaying).carry(frame)
+
+
+def test_a_child_hears_that_the_broker_has_its_frame_and_no_other(bench: "Bench") -> None:
+    _, first = carried(bench, 1)
+    payload, second = carried(bench, 2)
+    bench.pile.part(Relaying).said(RelayUp(CHILD, "time_request", payload))
+    assert (first.is_set(), second.is_set()) == (False, True)
+
+
+def test_with_the_hosts_link_its_children_have_to_say_again_what_was_under_way(bench: "Bench") -> None:
+    payload, arrived = carried(bench, 1)
+    bench.pile.link_changed(False, now_ms=bench.now_ms)
     bench.pile.link_changed(True, now_ms=bench.now_ms)
     bench.listen()
-    assert len(bench.heard(RelayUp)) == 3
+    assert bench.heard(RelayUp) == []
+    bench.pile.part(Relaying).said(RelayUp(CHILD, "time_request", payload))
+    assert not arrived.is_set()
+
+
+def test_a_host_relays_nothing_before_its_own_boot_is_acknowledged(bench: "Bench") -> None:
+    bench.power_up(acknowledged=False)
+    carried(bench, 1)
+    bench.listen()
+    assert bench.heard(RelayUp) == []
+    bench.acknowledge_boot()
+    bench.listen()
+    assert len(bench.heard(RelayUp)) == 1
