@@ -21,11 +21,17 @@ class Outcome(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     SKIPPED = "skipped"
+    NOT_APPLICABLE = "not_applicable"
+
+    @property
+    def words(self) -> str:
+        """As a sentence has it."""
+        return self.value.replace("_", " ")
 
 
 @dataclass(frozen=True)
 class Result:
-    """One case's end; ``reason`` says why it failed or was skipped, ``seconds`` are real ones."""
+    """One case's end; ``reason`` says why it failed or was not judged, ``seconds`` are real ones."""
 
     id: str
     title: str
@@ -37,19 +43,22 @@ class Result:
 
     def line(self) -> str:
         """The result in one line, with its reason below where it has one."""
-        mark = {Outcome.PASSED: "ok  ", Outcome.FAILED: "FAIL", Outcome.SKIPPED: "skip"}[self.result]
-        told = f"{mark} {self.id:<44} {self.seconds:6.1f} s  [{self.clause}]"
+        told = f"{_MARKS[self.result]} {self.id:<44} {self.seconds:6.1f} s  [{self.clause}]"
         return f"{told}\n     {self.reason}" if self.reason else told
 
 
 @dataclass(frozen=True)
 class Report:
-    """A whole run; ``side`` is what was judged, ``pile`` or ``platform``."""
+    """A whole run; ``side`` is what was judged, ``pile`` or ``platform``.
+
+    ``profile`` is what the subject is stated to be without, so that cases do not apply to it.
+    """
 
     side: str
     began_at: datetime
     seconds: float
     results: tuple[Result, ...]
+    profile: tuple[str, ...] = ()
 
     def count(self, outcome: Outcome) -> int:
         """How many cases ended so."""
@@ -64,8 +73,8 @@ class Report:
 
     def summary(self) -> str:
         """The run in one line, and the failed cases below it."""
-        counts = ", ".join(f"{self.count(outcome)} {outcome}" for outcome in Outcome)
-        told = f"{self.side}: {len(self.results)} cases, {counts}, in {self.seconds:.1f} s"
+        counts = ", ".join(f"{self.count(outcome)} {outcome.words}" for outcome in Outcome)
+        told = f"{self._subject()}: {len(self.results)} cases, {counts}, in {self.seconds:.1f} s"
         failed = [result.line() for result in self.results if result.result is Outcome.FAILED]
         return "\n".join([told, *failed])
 
@@ -75,6 +84,7 @@ class Report:
             "side": self.side,
             "began_at": self.began_at.isoformat(),
             "seconds": round(self.seconds, 3),
+            "profile": list(self.profile),
             "cases": len(self.results),
             **{str(outcome): self.count(outcome) for outcome in Outcome},
             "results": [asdict(result) for result in self.results],
@@ -89,29 +99,39 @@ class Report:
         rows = "\n".join(_row(result) for result in self.results)
         kinds = Counter(result.kind for result in self.results)
         return _PAGE.format(
-            title=f"Pileway Link conformance: {html.escape(self.side)}",
+            title=f"Pileway Link conformance: {html.escape(self._subject())}",
             verdict="conforms" if self.exit_code == CONFORMS else "does not conform",
             verdict_class="passed" if self.exit_code == CONFORMS else "failed",
             began_at=self.began_at.isoformat(timespec="seconds"),
             seconds=f"{self.seconds:.1f}",
-            counts=", ".join(f"{self.count(outcome)} {outcome}" for outcome in Outcome),
+            counts=", ".join(f"{self.count(outcome)} {outcome.words}" for outcome in Outcome),
             cases=len(self.results),
             kinds=", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())),
             rows=rows,
         )
+
+    def _subject(self) -> str:
+        """What was judged, with what it is stated to be without."""
+        return ", ".join((self.side, *self.profile))
 
 
 def _row(result: Result) -> str:
     title = html.escape(result.title)
     reason = f'<div class="reason">{html.escape(result.reason)}</div>' if result.reason else ""
     return (
-        f'<tr class="{result.result}"><td class="result">{result.result}</td>'
+        f'<tr class="{result.result}"><td class="result">{result.result.words}</td>'
         f"<td><code>{html.escape(result.id)}</code><div>{title}</div>{reason}</td>"
         f"<td>{html.escape(result.clause)}</td><td>{result.kind}</td>"
         f'<td class="seconds">{result.seconds:.1f}</td></tr>'
     )
 
 
+_MARKS: Final = {
+    Outcome.PASSED: "ok  ",
+    Outcome.FAILED: "FAIL",
+    Outcome.SKIPPED: "skip",
+    Outcome.NOT_APPLICABLE: "n/a ",
+}
 _PAGE: Final = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -127,7 +147,7 @@ th, td {{ border-bottom: 1px solid #8884; padding: .5rem .6rem; text-align: left
 .result {{ font-weight: 600; white-space: nowrap; }}
 .passed .result, .verdict.passed {{ color: #17803d; }}
 .failed .result, .verdict.failed, .failed .reason {{ color: #c22; }}
-.skipped {{ color: #777; }}
+.skipped, .not_applicable {{ color: #777; }}
 .seconds {{ font-variant-numeric: tabular-nums; text-align: right; }}
 .reason {{ font-size: .9rem; overflow-wrap: anywhere; }}
 </style>

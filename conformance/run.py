@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeVar
 
 from conformance.case import Case, Failed, NotPossible
@@ -13,6 +14,8 @@ from conformance.report import Outcome, Report, Result
 
 STOP_LIMIT_S: Final = 20.0
 """How long a subject may take to be put away once its case has ended."""
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 S = TypeVar("S")
 S_co = TypeVar("S_co", covariant=True)
@@ -59,10 +62,13 @@ async def run(
     total_limit_s: float,
     progress: Progress,
     slack_s: float = 0.0,
+    without: Mapping[str, str] = NOTHING,
 ) -> Report:
     """Play every case, the longest first, and tell each result as it comes; the report is in the order given.
 
-    ``slack_s`` is added to the limit of every case, for subjects that are slow to get ready.
+    ``slack_s`` is added to the limit of every case, for subjects that are slow to get ready. ``without`` holds
+    abilities the subject is stated not to have by its make, each with the words for the report: cases that need one
+    do not apply. It is for the stage to fail a subject that shows such an ability all the same.
     What has not begun within ``total_limit_s`` (real seconds) is failed unplayed.
     """
     began_at, began_s = datetime.now(UTC), time.monotonic()
@@ -72,7 +78,11 @@ async def run(
     async def play(case: Case[S]) -> None:
         async with slots:
             left_s = began_s + total_limit_s - time.monotonic()
-            result = await _played(case, stage, left_s=left_s, slack_s=slack_s)
+            foreign = sorted(without[need] for need in case.needs - stage.abilities if need in without)
+            if foreign:
+                result = _result(case, Outcome.NOT_APPLICABLE, f"stated: {', '.join(foreign)}", 0.0)
+            else:
+                result = await _played(case, stage, left_s=left_s, slack_s=slack_s)
         results[case.case_id] = result
         progress(result)
 
@@ -85,6 +95,7 @@ async def run(
         began_at=began_at,
         seconds=time.monotonic() - began_s,
         results=tuple(results[case.case_id] for case in cases),
+        profile=tuple(sorted(without.values())),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from conformance.case import Kind
@@ -19,6 +20,7 @@ def report(*results: Result) -> Report:
 PASSED = result("a.passes", Outcome.PASSED)
 FAILED = result("b.fails", Outcome.FAILED, 'says <nothing> & "more"')
 SKIPPED = result("c.is-skipped", Outcome.SKIPPED, "needs hands")
+FOREIGN = result("d.does-not-apply", Outcome.NOT_APPLICABLE, "stated: carries no other piles")
 
 
 def test_json_counts_and_has_one_entry_a_case() -> None:
@@ -61,3 +63,17 @@ def test_text_names_the_failed_cases_with_their_reason() -> None:
     assert "b.fails" in told
     assert "says <nothing>" in told
     assert "a.passes" not in told
+
+
+def test_what_does_not_apply_is_told_apart_in_every_form_and_judges_nothing() -> None:
+    told = replace(report(PASSED, FOREIGN), profile=("carries no other piles",))
+    assert told.as_object()["profile"] == ["carries no other piles"]
+    assert (told.as_object()["skipped"], told.as_object()["not_applicable"]) == (0, 1)
+    assert "pile, carries no other piles: 2 cases, 1 passed" in told.summary()
+    assert "1 not applicable" in told.summary()
+    assert "n/a  d.does-not-apply" in FOREIGN.line()
+    assert "carries no other piles" in told.as_html()
+    assert '<tr class="not_applicable"><td class="result">not applicable</td>' in told.as_html()
+    assert told.exit_code == 0
+    assert report(FAILED, FOREIGN).exit_code == 1
+    assert report(FOREIGN).exit_code == 2

@@ -102,6 +102,19 @@ def test_case_whose_needs_are_not_met_is_skipped_with_the_reason() -> None:
     assert (result.result, result.reason) == (Outcome.SKIPPED, "needs hazard")
 
 
+def test_case_that_needs_what_the_subject_is_stated_not_to_have_does_not_apply() -> None:
+    chosen = [case(raising(AssertionError()), 1, needs=("children",)), case(nothing, 2, needs=("hands",))]
+    stated = {"children": "carries no other piles", "hands": "has no hands"}
+    report = asyncio.run(
+        run.run(
+            chosen, Table(), side="test", total_limit_s=30.0, progress=lambda _result: None, without=stated
+        )
+    )
+    assert [result.result for result in report.results] == [Outcome.NOT_APPLICABLE, Outcome.PASSED]
+    assert report.results[0].reason == "stated: carries no other piles"
+    assert report.profile == ("carries no other piles", "has no hands")
+
+
 def test_case_without_a_subject_is_failed_with_the_reason() -> None:
     (result,) = played(case(nothing), stage=Table(refuses=Failed("no pile came"))).results
     assert (result.result, result.reason) == (Outcome.FAILED, "no pile came")
