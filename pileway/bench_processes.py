@@ -2,14 +2,20 @@
 
 import multiprocessing
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
-from pileway.errors import NotReady
+from pileway.errors import NotReady, PartFailed, PilewayError
 
 READY_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
+
+
+@dataclass(frozen=True)
+class _Failure:
+    words: str
 
 
 @contextmanager
@@ -17,7 +23,7 @@ def start(serve: Callable[..., None], *arguments: object) -> Generator[Pipe]:
     """A process that gets a pipe as its last argument and ends when the pipe closes, however we end."""
     spawner = multiprocessing.get_context("spawn")
     ours, theirs = spawner.Pipe()
-    process = spawner.Process(target=serve, args=(*arguments, theirs), daemon=True)
+    process = spawner.Process(target=_run, args=(serve, *arguments, theirs), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -31,10 +37,25 @@ def start(serve: Callable[..., None], *arguments: object) -> Generator[Pipe]:
 
 
 def receive(pipe: Pipe, who: str, *, limit_s: float = READY_LIMIT_S) -> Any:
-    """What the other side says next. Raises NotReady, naming it, when it says nothing in time or is gone."""
+    """What the other side says next.
+
+    Raises PartFailed with its words when it failed, and NotReady, naming it, when it says nothing in time or is gone.
+    """
+    said: Any = None
     try:
-        if pipe.poll(limit_s):
-            return pipe.recv()
+        if not pipe.poll(limit_s):
+            raise NotReady(f"{who} did not answer within {limit_s:.0f} s")
+        said = pipe.recv()
     except EOFError:
-        pass
-    raise NotReady(f"{who} did not answer within {limit_s:.0f} s")
+        raise NotReady(f"{who} ended without a word") from None
+    if isinstance(said, _Failure):
+        raise PartFailed(f"{who}: {said.words}")
+    return said
+
+
+def _run(serve: Callable[..., None], *arguments: Any) -> None:
+    try:
+        serve(*arguments)
+    except (PilewayError, OSError) as error:
+        with suppress(OSError):
+            arguments[-1].send(_Failure(str(error)))

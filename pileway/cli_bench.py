@@ -59,3 +59,44 @@ def bench_frames(
     from pileway import bench_frames as bench_module
 
     bench_module.run(repeats=repeats, as_json=as_json)
+
+
+@bench.command("ingest")
+def bench_ingest(
+    frames: Annotated[
+        int, typer.Option(help="Frames waiting at the broker, each way.", min=1000, max=5_000_000)
+    ] = 60_000,
+    piles: Annotated[int, typer.Option(help="Piles that send.", min=1, max=5000)] = 200,
+    ports: Annotated[int, typer.Option(help="Charging ports of each.", min=1, max=20)] = 10,
+    seconds: Annotated[
+        float, typer.Option(help="How long frames are timed at half load.", min=1, max=600)
+    ] = 10.0,
+    way: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How the gateway reaches the broker; may be given again.", show_default="tls, plain"
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The figures as one JSON object on the last line.")
+    ] = False,
+    home: HomeOption = None,
+) -> None:
+    """From frames at the broker to committed samples, beside a bare subscriber and a bare COPY of the same."""
+    ways = list(dict.fromkeys(way or ("tls", "plain")))
+    if not {"tls", "plain"}.issuperset(ways):
+        raise typer.BadParameter("--way is tls or plain")
+    settings = load_settings(home=home)
+    from pileway import bench_ingest as bench_module
+
+    set_up_logs("bench", quiet=True)
+    with expected_failures():
+        bench_module.run(
+            settings,
+            frames=frames,
+            pile_count=piles,
+            port_count=ports,
+            seconds=seconds,
+            ways=ways,
+            as_json=as_json,
+        )
