@@ -2,6 +2,8 @@
 
 GatewayError
 ├── BrokerUrlInvalid        the broker's address cannot be used; stops a start
+├── BrokerRefused           the broker does not want a connection; tried again later
+├── LinkLost                a connection to the broker ended or broke its rules; a link makes another
 ├── LaneRangeInvalid        lanes that do not divide the shards; stops a start
 └── EnrolmentRefused        a pile gets no certificate; answered with its code
 """
@@ -19,7 +21,23 @@ class BrokerUrlInvalid(GatewayError):
     url: str
 
     def __str__(self) -> str:
-        return f"broker address {self.url!r} is not mqtts://host[:port]"
+        return f"broker address {self.url!r} is not mqtts://host[:port] (mqtt:// only to 127.0.0.1, ::1, localhost)"
+
+
+@dataclass
+class BrokerRefused(GatewayError):
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the broker answered {self.reason}"
+
+
+@dataclass
+class LinkLost(GatewayError):
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 @dataclass

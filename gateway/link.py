@@ -7,30 +7,51 @@ database closes the tap at the broker and never fills memory here.
 Packet ids belong to a connection. Every frame carries the generation of the connection that brought it, and
 an acknowledgement for an older generation is dropped: its id may by now name another frame. The broker sends
 an unacknowledged frame again on the next connection.
+
+A thread of its own does all that concerns the socket. What one read brings is delivered together, and what the other
+threads have for the broker goes out together.
 """
 
-import socket
+import random
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from threading import Lock
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from threading import Event, Thread
+from time import monotonic
+from typing import NamedTuple
 
 import structlog
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
+from mqtt5 import (
+    ConnectPacket,
+    DisconnectPacket,
+    PingReqPacket,
+    PingRespPacket,
+    PubAckPacket,
+    PubAckReasonCode,
+    PublishPacket,
+    PubRelPacket,
+    QoS,
+    RetainHandling,
+    SubAckPacket,
+    SubscribePacket,
+    TopicFilter,
+)
 
-from gateway.errors import BrokerUrlInvalid
+from gateway.acknowledgements import Acknowledgements
+from gateway.broker_address import BrokerAddress, TlsFiles
+from gateway.connection import Connection, Incoming, Unreadable
+from gateway.errors import BrokerRefused, LinkLost
+from gateway.keepalive import KeepAlive
+from gateway.outgoing import SUBSCRIBE_PACKET_ID, Outgoing
+from gateway.wire import Waker
 
-_DEFAULT_PORT = 8883
-_RETAIN_DO_NOT_SEND = 2
+FRAMES_PER_DELIVERY = 500
+"""Between two of these the broker is told what there is to tell."""
+STOP_GRACE_S = 1.0
+"""For the thread to take its leave; then the connection is cut."""
+STOP_TIMEOUT_S = 3.0
+_REFUSED = 0x80
 
 log = structlog.get_logger()
 
@@ -48,13 +69,7 @@ class Frame(NamedTuple):
     received_at: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
-class TlsFiles:
-    """PEM files of the gateway's side of mutual TLS."""
-
-    broker_ca: Path
-    certificate: Path
-    key: Path
+Deliver = Callable[[Sequence[Frame]], Sequence[Frame]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +81,18 @@ class LinkLimits:
     maximum_packet_bytes: int = 64 * 1024
     """Larger than any valid frame, so that an oversized one is seen, counted and kept."""
     inflight_messages: int = 20
-    """Commands the broker has not taken yet."""
+    """Commands the broker has not taken yet, or fewer where it says so."""
     queued_messages: int = 10_000
     """Commands waiting for a place among those; more are refused to the caller."""
     session_expiry_s: int = 7 * 24 * 3600
     keepalive_s: int = 30
+    """The broker drops a link that is silent for one and a half of this; it is asked for a sign of life in half."""
+    ping_timeout_s: float = 15.0
+    """A broker silent for so long after that question is gone."""
     connect_timeout_s: float = 5.0
-    reconnect_min_s: int = 1
-    reconnect_max_s: int = 15
+    """For TCP, TLS and the broker's consent together."""
+    reconnect_min_s: float = 1.0
+    reconnect_max_s: float = 15.0
 
 
 @dataclass
@@ -91,29 +110,12 @@ class LinkHealth:
     taken: int = 0
 
 
-@dataclass(frozen=True)
-class _Address:
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, url: str) -> "_Address":
-        try:
-            parts = urlsplit(url)
-            port = parts.port or _DEFAULT_PORT
-        except ValueError:
-            raise BrokerUrlInvalid(url) from None
-        if parts.scheme != "mqtts" or not parts.hostname or parts.path not in ("", "/"):
-            raise BrokerUrlInvalid(url)
-        return cls(parts.hostname, port)
-
-
 class Link:
     """The MQTT 5 client of one lane.
 
-    `deliver` is called in the network thread for each frame and may hold it up for less than the keep-alive, which
-    slows the broker down; it answers whether the frame found room. `resumed` is called with the new generation when
-    the broker kept the session, before any frame of it arrives.
+    `deliver` is called in the link's thread with the frames of one read and may hold it up for less than the
+    keep-alive, which slows the broker down; it answers with those that found no room. `resumed` is called with the new
+    generation when the broker kept the session, before any frame of it arrives.
     """
 
     def __init__(
@@ -125,23 +127,26 @@ class Link:
         topic_filters: Sequence[str],
         limits: LinkLimits,
         clock: Callable[[], datetime],
-        deliver: Callable[[Frame], bool],
+        deliver: Deliver,
         resumed: "Callable[[Link, int], None]",
     ) -> None:
+        """`tls` is not used for a broker on this machine that is spoken to without. Raises BrokerUrlInvalid."""
         self.client_id = client_id
         self.health = LinkHealth()
-        self._address = _Address.parse(broker_url)
+        self._address = BrokerAddress.parse(broker_url)
+        self._tls = tls
         self._topic_filters = tuple(topic_filters)
         self._limits = limits
         self._clock = clock
         self._deliver = deliver
         self._resumed = resumed
-        self._generation = 0
-        self._connected = False
-        self._ack_lock = Lock()
-        self._taken = _Takings()
-        self._tls = tls
-        self._client = self._build_client()
+        self._context: ssl.SSLContext | None = None
+        self._thread: Thread | None = None
+        self._waker: Waker | None = None
+        self._stopping = Event()
+        self._connection: Connection | None = None
+        self._outgoing = Outgoing(inflight=limits.inflight_messages, queued=limits.queued_messages)
+        self._acks = Acknowledgements()
 
     @property
     def connected(self) -> bool:
@@ -153,211 +158,231 @@ class Link:
 
         Raises OSError or ssl.SSLError when the TLS files cannot be used.
         """
-        context = ssl.create_default_context(cafile=str(self._tls.broker_ca))
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(str(self._tls.certificate), str(self._tls.key))
-        self._client.tls_set_context(context)  # pyright: ignore[reportUnknownMemberType]  # paho's gap
-        self._client.connect_async(
-            self._address.host,
-            self._address.port,
-            keepalive=self._limits.keepalive_s,
-            clean_start=False,
-            properties=self._connect_properties(),
-        )
-        self._client.loop_start()
+        if self._address.encrypted:
+            self._context = self._tls.context()
+        waker = self._waker = Waker()
+        self._thread = Thread(target=self._run, args=(waker,), name=f"link-{self.client_id}", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """Disconnect and end the thread; the broker keeps the session and what is not acknowledged."""
         self._lose_connection()
-        self._client.disconnect()
-        self._client.loop_stop()
+        self._stopping.set()
+        thread, waker, connection = self._thread, self._waker, self._connection
+        if thread is None or waker is None:
+            return
+        waker.stop()
+        thread.join(STOP_GRACE_S)
+        if thread.is_alive() and connection is not None:
+            connection.wire.shut()
+        thread.join(STOP_TIMEOUT_S)
+        if thread.is_alive():
+            log.warning("link_ends_late", client_id=self.client_id)
 
     def ack(self, frames: Sequence[Frame]) -> None:
         """Acknowledge committed frames in the order given; those of an older connection are dropped."""
-        with self._ack_lock:
-            for frame in frames:
-                if frame.qos == 0:
-                    continue
-                if not self._connected or frame.generation != self._generation:
-                    self.health.stale_acks += 1
-                    continue
-                self._client.ack(frame.mid, frame.qos)
-                self.health.acks += 1
+        promised = sum(frame.qos > 0 for frame in frames)
+        sent = self._acks.add(frames)
+        self.health.acks += sent
+        self.health.stale_acks += promised - sent
+        self._wake()
 
     def publish(
         self, topic: str, payload: bytes, *, expiry_s: int, on_taken: Callable[[bool], None] | None = None
     ) -> bool:
         """Send at QoS 1 with a message expiry. False when there is no connection or no room.
 
-        `on_taken` is called in the network thread when the broker has taken the message, with False when it
-        refused it or nobody is subscribed.
+        `on_taken` is called in the link's thread when the broker has taken the message, with False when it refused it,
+        nobody is subscribed, or it could not be sent in time.
         """
-        if not self._connected:
-            return False
-        properties = Properties(PacketTypes.PUBLISH)
-        properties.MessageExpiryInterval = max(1, expiry_s)
-        info = self._client.publish(topic, payload, qos=1, properties=properties)
-        if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
+        if not self._acks.open or not self._outgoing.put(
+            topic, payload, expiry_s=expiry_s, on_taken=on_taken
+        ):
             return False
         self.health.published += 1
-        self._taken.expect(info.mid, on_taken)
+        self._wake()
         return True
 
-    def _build_client(self) -> Client:
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self.client_id,
-            protocol=MQTTProtocolVersion.MQTTv5,
-            manual_ack=True,
+    def _run(self, waker: Waker) -> None:
+        limits = self._limits
+        pause_s = limits.reconnect_min_s
+        while not self._stopping.is_set():
+            held_s = self._live_once(waker)
+            # Who is cut off again and again, by another under the same name, comes back ever later.
+            if held_s > pause_s:
+                pause_s = limits.reconnect_min_s
+            self._stopping.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            pause_s = min(2 * pause_s, limits.reconnect_max_s)
+        waker.close()
+
+    def _live_once(self, waker: Waker) -> float:
+        """One connection from its attempt to its end; the seconds that it held."""
+        began_s: float | None = None
+        try:
+            connection = self._connection = self._open(waker)
+            began_s = monotonic()
+            self._serve(connection)
+        except BrokerRefused as refused:
+            log.warning("broker_refused_link", client_id=self.client_id, reason=refused.reason)
+        except (LinkLost, OSError) as error:
+            self._note_loss(error, connected=began_s is not None)
+        except BaseException:
+            # A panic of the codec is no Exception either, and nothing may end this thread.
+            log.exception("link_failed", client_id=self.client_id)
+        finally:
+            self._lose_connection()
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+        return 0.0 if began_s is None else monotonic() - began_s
+
+    def _open(self, waker: Waker) -> Connection:
+        limits = self._limits
+        hello = ConnectPacket(
+            self.client_id,
+            clean_start=False,
+            keep_alive=limits.keepalive_s,
+            session_expiry_interval=limits.session_expiry_s,
+            receive_max=limits.receive_maximum,
+            max_packet_size=limits.maximum_packet_bytes,
         )
-        client.connect_timeout = self._limits.connect_timeout_s
-        client.max_inflight_messages_set(self._limits.inflight_messages)
-        client.max_queued_messages_set(self._limits.queued_messages)
-        client.reconnect_delay_set(self._limits.reconnect_min_s, self._limits.reconnect_max_s)
-        client.on_socket_open = _without_delay
-        client.on_connect = self._on_connect
-        client.on_connect_fail = self._on_connect_fail
-        client.on_disconnect = self._on_disconnect
-        client.on_subscribe = self._on_subscribe
-        client.on_message = self._on_message
-        client.on_publish = self._on_publish
-        return client
+        return Connection.open(
+            self._address,
+            hello=hello,
+            context=self._context,
+            within_s=limits.connect_timeout_s,
+            waker=waker,
+        )
 
-    def _connect_properties(self) -> Properties:
-        properties = Properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = self._limits.session_expiry_s
-        properties.ReceiveMaximum = self._limits.receive_maximum
-        properties.MaximumPacketSize = self._limits.maximum_packet_bytes
-        return properties
+    def _serve(self, connection: Connection) -> None:
+        """Hear and speak until told to stop. Raises LinkLost or OSError when the connection ends before."""
+        alive = KeepAlive(
+            keepalive_s=connection.accepted.server_keep_alive or self._limits.keepalive_s,
+            timeout_s=self._limits.ping_timeout_s,
+            now_s=monotonic(),
+        )
+        self._begin(connection)
+        while not self._stopping.is_set():
+            if connection.wire.wait(alive.wait_s(monotonic())):
+                self._hear(connection, alive)
+            elif alive.silent(monotonic()):
+                raise LinkLost("the broker is silent")
+            self._speak(connection, alive)
+        connection.wire.send(DisconnectPacket().write())
 
-    def _on_connect(
-        self,
-        client: Client,
-        _userdata: Any,
-        flags: ConnectFlags,
-        reason: ReasonCode,
-        _properties: Properties | None,
-    ) -> None:
-        if reason.is_failure:
-            log.warning("broker_refused_link", client_id=self.client_id, reason=str(reason))
-            return
-        with self._ack_lock:
-            self._generation += 1
-            self._connected = True
+    def _begin(self, connection: Connection) -> None:
+        self._acks.begin()
         self.health.connections += 1
-        if flags.session_present:
-            self._resumed(self, self._generation)
-        options = SubscribeOptions(qos=1, retainHandling=_RETAIN_DO_NOT_SEND)
-        client.subscribe([(topic_filter, options) for topic_filter in self._topic_filters])
+        self._outgoing.connected(connection.accepted)
+        if connection.accepted.session_present:
+            self._resumed(self, self._acks.generation)
+        filters = [
+            TopicFilter(pattern, max_qos=QoS.AT_LEAST_ONCE, retain_handling=RetainHandling.SEND_NEVER)
+            for pattern in self._topic_filters
+        ]
+        connection.wire.send(SubscribePacket(SUBSCRIBE_PACKET_ID, filters).write())
 
-    def _on_connect_fail(self, _client: Client, _userdata: Any) -> None:
-        log.warning(
-            "broker_unreachable", client_id=self.client_id, host=self._address.host, port=self._address.port
-        )
+    def _hear(self, connection: Connection, alive: KeepAlive) -> None:
+        """Do what one read brought, in order; frames together."""
+        packets = connection.read()
+        alive.heard(monotonic())
+        received_at = self._clock()
+        generation = self._acks.generation
+        frames: list[Frame] = []
+        for packet in packets:
+            if isinstance(packet, PublishPacket | Unreadable):
+                frames.append(
+                    Frame(
+                        self,
+                        generation,
+                        packet.packet_id or 0,
+                        # The codec's enumerations are no numbers, whatever its stubs say.
+                        int(packet.qos),
+                        packet.duplicate,
+                        packet.topic,
+                        packet.payload,
+                        received_at,
+                    )
+                )
+            else:
+                self._hand_over(frames, connection, alive)
+                frames = []
+                self._attend(packet, alive)
+        self._hand_over(frames, connection, alive)
 
-    def _on_subscribe(
-        self,
-        _client: Client,
-        _userdata: Any,
-        _mid: int,
-        reasons: list[ReasonCode],
-        _properties: Properties | None,
-    ) -> None:
-        refused = sum(reason.is_failure for reason in reasons)
+    def _hand_over(self, frames: list[Frame], connection: Connection, alive: KeepAlive) -> None:
+        self._count(frames)
+        for first in range(0, len(frames), FRAMES_PER_DELIVERY):
+            if first:
+                self._speak(connection, alive)
+            if self._stopping.is_set():
+                return
+            refused = self._deliver(frames[first : first + FRAMES_PER_DELIVERY])
+            self.health.overflows += len(refused)
+            if any(frame.qos for frame in refused):
+                # Held back unacknowledged they would block the tap for ever; a new connection brings them again.
+                raise LinkLost("no room for a frame")
+
+    def _count(self, frames: list[Frame]) -> None:
+        self.health.frames += len(frames)
+        for frame in frames:
+            self.health.redeliveries += frame.redelivered
+            if frame.qos and not frame.mid:
+                raise LinkLost("a message that cannot be acknowledged")
+
+    def _attend(self, packet: Incoming, alive: KeepAlive) -> None:
+        """Whatever the broker says that is no frame."""
+        match packet:
+            case PubAckPacket():
+                taken = packet.reason_code is PubAckReasonCode.SUCCESS
+                self.health.taken += self._outgoing.answered(packet.packet_id, taken=taken)
+            case PingRespPacket():
+                alive.answered()
+            case SubAckPacket():
+                self._subscribed(packet)
+            case PubRelPacket():
+                self._acks.complete(packet.packet_id)
+            case DisconnectPacket():
+                raise LinkLost(packet.reason_code.name.lower())
+            case _:
+                raise LinkLost("a packet out of place")
+
+    def _subscribed(self, packet: SubAckPacket) -> None:
+        refused = sum(int(code) >= _REFUSED for code in packet.reason_codes)
         if refused:
             log.error("subscription_refused", client_id=self.client_id, refused=refused)
-            self._cut()
+            raise LinkLost("subscription refused")
+        self.health.connected = self._acks.open
+        log.info("link_up", client_id=self.client_id, generation=self._acks.generation)
+
+    def _speak(self, connection: Connection, alive: KeepAlive) -> None:
+        """Send what the other threads left here, and a question when it is time."""
+        said = self._acks.take() + self._outgoing.next_packets()
+        now_s = monotonic()
+        if alive.must_ask(now_s):
+            said += PingReqPacket().write()
+        if said:
+            connection.wire.send(said)
+            alive.sent(now_s)
+
+    def _note_loss(self, error: Exception, *, connected: bool) -> None:
+        if self._stopping.is_set():
             return
-        self.health.connected = True
-        log.info("link_up", client_id=self.client_id, generation=self._generation)
-
-    def _on_disconnect(
-        self,
-        _client: Client,
-        _userdata: Any,
-        _flags: DisconnectFlags,
-        reason: ReasonCode,
-        _properties: Properties | None,
-    ) -> None:
-        self._lose_connection()
-        log.info("link_down", client_id=self.client_id, reason=str(reason))
-
-    def _on_message(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
-        health = self.health
-        health.frames += 1
-        if message.dup:
-            health.redeliveries += 1
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = ""
-        frame = Frame(
-            self,
-            self._generation,
-            message.mid,
-            message.qos,
-            message.dup,
-            topic,
-            bytes(message.payload),
-            self._clock(),
+        if connected:
+            log.info("link_down", client_id=self.client_id, reason=str(error))
+            return
+        log.warning(
+            "broker_unreachable",
+            client_id=self.client_id,
+            host=self._address.host,
+            port=self._address.port,
+            reason=str(error),
         )
-        if not self._deliver(frame):
-            health.overflows += 1
-            if message.qos:
-                # Held back unacknowledged it would block the tap for ever; a new connection brings it again.
-                self._cut()
-
-    def _on_publish(
-        self, _client: Client, _userdata: Any, mid: int, reason: ReasonCode, _properties: Properties | None
-    ) -> None:
-        self.health.taken += 1
-        self._taken.arrived(mid, taken=reason.value == 0)
 
     def _lose_connection(self) -> None:
-        # paho reports the loss first and empties its outgoing queue when it reconnects: no ack slips between.
-        with self._ack_lock:
-            self._connected = False
+        self._acks.end()
         self.health.connected = False
 
-    def _cut(self) -> None:
-        sock = self._client.socket()
-        if isinstance(sock, socket.socket):
-            try:
-                # A TLS socket's own way forgets the keys and would read what still arrives as if it were plain.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
-            except OSError:
-                log.debug("link_already_cut", client_id=self.client_id)
-
-
-@dataclass
-class _Takings:
-    """Pairs a publish with the broker's answer, whichever thread comes first."""
-
-    _lock: Lock = field(default_factory=Lock)
-    _waiting: dict[int, Callable[[bool], None] | None] = field(
-        default_factory=dict[int, Callable[[bool], None] | None]
-    )
-    _early: dict[int, bool] = field(default_factory=dict[int, bool])
-
-    def expect(self, mid: int, on_taken: Callable[[bool], None] | None) -> None:
-        with self._lock:
-            taken = self._early.pop(mid, None)
-            if taken is None:
-                self._waiting[mid] = on_taken
-                return
-        if on_taken is not None:
-            on_taken(taken)
-
-    def arrived(self, mid: int, *, taken: bool) -> None:
-        with self._lock:
-            if mid not in self._waiting:
-                self._early[mid] = taken
-                return
-            on_taken = self._waiting.pop(mid)
-        if on_taken is not None:
-            on_taken(taken)
-
-
-def _without_delay(_client: Client, _userdata: Any, sock: Any) -> None:
-    # Nagle's algorithm together with delayed acknowledgements costs 40 ms a round trip.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def _wake(self) -> None:
+        if self._waker is not None:
+            self._waker.wake()

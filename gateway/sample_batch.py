@@ -7,11 +7,10 @@ does not wait for company.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Condition, Lock
 from time import monotonic
-from typing import NamedTuple
 
 from gateway.link import Frame, Link
 
@@ -29,12 +28,6 @@ class BatchLimits:
     max_age_s: float = 0.05
 
 
-class _Waiting(NamedTuple):
-    frame: Frame
-    since_s: float
-    urgent: bool
-
-
 class SampleBatch:
     """Collects frames of any number of links for one writer."""
 
@@ -50,8 +43,10 @@ class SampleBatch:
         self._capacity_frames = capacity_frames
         self._room_wait_s = room_wait_s
         self._seconds = seconds
-        self._frames: deque[_Waiting] = deque()
-        self._urgent = 0
+        self._frames: deque[Frame] = deque()
+        self._arrived = 0
+        self._urgent_until = 0
+        self._arrivals: deque[tuple[int, float]] = deque()
         lock = Lock()
         self._changed = Condition(lock)
         self._room = Condition(lock)
@@ -61,23 +56,22 @@ class SampleBatch:
         return len(self._frames)
 
     def put(self, frame: Frame) -> bool:
-        """Add a frame, waiting for room where it was promised delivery; False when there is none (for too long).
+        """Add one frame; whether it found room."""
+        return not self.put_many([frame])
 
+    def put_many(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """Add frames in order; those that found no room are the answer.
+
+        A frame that was promised delivery waits for room, all of them together no longer than a link may be held up.
         Once closed, frames are let go unacknowledged: the broker gives them to the next gateway.
         """
-        urgent = not frame.topic.endswith(_PATIENT)
         with self._changed:
-            if frame.qos:
-                self._room.wait_for(self._has_room, self._room_wait_s)
             if self._closed:
-                return True
-            if len(self._frames) >= self._capacity_frames:
-                return False
-            self._frames.append(_Waiting(frame, self._seconds(), urgent))
-            self._urgent += urgent
-            if urgent or len(self._frames) in (1, self._limits.max_frames):
-                self._changed.notify()
-        return True
+                return ()
+            if len(self._frames) + len(frames) > self._capacity_frames:
+                return self._put_one_by_one(frames)
+            self._append(frames)
+        return ()
 
     def forget_unacknowledged(self, link: Link, generation: int) -> None:
         """Drop a lane's waiting frames of older connections: the broker kept the session and repeats them."""
@@ -87,9 +81,10 @@ class SampleBatch:
             return frame.qos > 0 and frame.link.client_id == link.client_id and older
 
         with self._changed:
-            kept = [waiting for waiting in self._frames if not comes_again(waiting.frame)]
+            kept = [frame for frame in self._frames if not comes_again(frame)]
             self._frames = deque(kept)
-            self._urgent = sum(waiting.urgent for waiting in kept)
+            self._arrivals = deque([(self._arrived, self._arrivals[0][1])] if kept else [])
+            self._urgent_until = self._arrived if any(_is_urgent(frame) for frame in kept) else 0
             self._room.notify_all()
 
     def take(self, *, timeout_s: float) -> list[Frame]:
@@ -112,19 +107,57 @@ class SampleBatch:
             self._changed.notify_all()
             self._room.notify_all()
 
+    def _put_one_by_one(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        deadline_s = monotonic() + self._room_wait_s
+        refused: list[Frame] = []
+        kept_order = True
+        for frame in frames:
+            if frame.qos and kept_order:
+                kept_order = self._room.wait_for(self._has_room, max(0.0, deadline_s - monotonic()))
+            if self._closed:
+                return ()
+            if self._has_room() and (kept_order or not frame.qos):
+                self._append([frame])
+            else:
+                refused.append(frame)
+        return refused
+
+    def _append(self, frames: Sequence[Frame]) -> None:
+        before, after = len(self._frames), len(self._frames) + len(frames)
+        self._frames.extend(frames)
+        self._arrived += len(frames)
+        self._arrivals.append((self._arrived, self._seconds()))
+        urgent = any(_is_urgent(frame) for frame in frames)
+        if urgent:
+            self._urgent_until = self._arrived
+        if urgent or not before or before < self._limits.max_frames <= after:
+            self._changed.notify()
+
     def _has_room(self) -> bool:
         return self._closed or len(self._frames) < self._capacity_frames
 
     def _wait_s(self, now_s: float) -> float:
         if not self._frames:
             return float("inf")
-        if self._closed or self._urgent or len(self._frames) >= self._limits.max_frames:
+        urgent = self._urgent_until > self._taken
+        if self._closed or urgent or len(self._frames) >= self._limits.max_frames:
             return 0.0
-        return self._frames[0].since_s + self._limits.max_age_s - now_s
+        return self._arrivals[0][1] + self._limits.max_age_s - now_s
 
     def _pop(self) -> list[Frame]:
         count = min(len(self._frames), self._limits.max_frames)
-        taken = [self._frames.popleft() for _ in range(count)]
-        self._urgent -= sum(waiting.urgent for waiting in taken)
+        frames = [self._frames.popleft() for _ in range(count)]
+        taken = self._taken
+        while self._arrivals and self._arrivals[0][0] <= taken:
+            self._arrivals.popleft()
         self._room.notify_all()
-        return [waiting.frame for waiting in taken]
+        return frames
+
+    @property
+    def _taken(self) -> int:
+        """How many frames were taken, counted as they arrived."""
+        return self._arrived - len(self._frames)
+
+
+def _is_urgent(frame: Frame) -> bool:
+    return not frame.topic.endswith(_PATIENT)

@@ -1,6 +1,6 @@
 """The gateway as a process: lanes, links, writer and outbox put together.
 
-Threads: one per link (the MQTT client's own, which only enqueues), the writer, the outbox, the warden, and the keeper
+Threads: one per link (which only enqueues), the writer, the outbox, the warden, and the keeper
 of the leases. A stop lets the writer store what has arrived and the outbox answer it, then disconnects.
 """
 
@@ -204,12 +204,16 @@ class Gateway:
             resumed=self._resumed,
         )
 
-    def _deliver(self, frame: Frame) -> bool:
+    def _deliver(self, frames: Sequence[Frame]) -> Sequence[Frame]:
         """Called in a link's thread: a pile that floods is dropped at the door, and the broker is told it is done."""
-        if self.warden.guard.admits(flood_guard.pile_of(frame.topic)):
-            return self._batch.put(frame)
-        frame.link.ack([frame])
-        return True
+        admits = self.warden.guard.admits
+        admitted: list[Frame] = []
+        dropped: list[Frame] = []
+        for frame in frames:
+            (admitted if admits(flood_guard.pile_of(frame.topic)) else dropped).append(frame)
+        if dropped:
+            dropped[0].link.ack(dropped)
+        return self._batch.put_many(admitted)
 
     def _resumed(self, link: Link, generation: int) -> None:
         self.warden.guard.catching_up()

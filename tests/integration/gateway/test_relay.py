@@ -185,7 +185,7 @@ def test_what_is_no_pile_s_id_is_never_looked_up(
         topic_filters=[],
         limits=parts.link_limits,
         clock=now,
-        deliver=lambda _frame: True,
+        deliver=lambda _frames: (),
         resumed=lambda _link, _generation: None,
     )
     registry = PileRegistry(vault=VAULT)

@@ -25,7 +25,7 @@ def _link(client_id: str = "gw-0", broker_url: str = "mqtts://broker:8883") -> L
         topic_filters=["v1/0/+/up/+"],
         limits=LinkLimits(),
         clock=_now,
-        deliver=lambda _frame: True,
+        deliver=lambda _frames: (),
         resumed=lambda _link, _generation: None,
     )
 
