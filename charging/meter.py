@@ -5,7 +5,7 @@ device's units: 0.1 W, 0.1 Wh, 0.1 V, mA, 0.1 °C, thousandths.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -13,43 +13,10 @@ from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
 from billing.rating import ChargingPeriod
-from charging import events, live_readings
+from charging import events, live_readings, meter_rows
 from charging.half_hours import SLOT, SLOT_EPOCH
+from charging.meter_rows import MeterFrame
 from charging.pile_clocks import believable
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortSample:
-    """One busy port's reading; `phase` is 0 constant current, 1 constant voltage, 2 float, 3 idle.
-
-    Minimum, maximum and mean cover the `window_s` before the sample.
-    """
-
-    session_id: UUID
-    port_no: int
-    elapsed_s: int
-    voltage_dv: int
-    current_ma: int
-    power_dw: int
-    power_min_dw: int
-    power_max_dw: int
-    power_mean_dw: int
-    power_factor_milli: int
-    energy_dwh: int
-    temperature_dc: int
-    phase: int
-    window_s: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeterFrame:
-    """All busy ports of one pile at one instant; not `dated` where the pile knew no date."""
-
-    pile_id: str
-    sampled_at: datetime
-    received_at: datetime
-    samples: Sequence[PortSample]
-    dated: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,12 +61,12 @@ def write_batch(
 
     `takes_copy` is false only for a server without COPY FROM STDIN; the rows are the same.
     """
-    fresh = _claim_frames(conn, _dated(conn, _doubted(conn, frames)))
-    samples = [(frame, sample) for frame in fresh for sample in frame.samples]
+    fresh = meter_rows.claim(conn, _dated(conn, _doubted(conn, frames)))
+    samples = sum(len(frame.samples) for frame in fresh)
     if samples:
-        (_copy_samples if takes_copy else _insert_samples)(conn, samples)
-        live_readings.tell(conn, samples)
-    return Written(len(fresh), len(samples))
+        (meter_rows.copy if takes_copy else meter_rows.insert)(conn, fresh)
+        live_readings.tell(conn, fresh)
+    return Written(len(fresh), samples)
 
 
 def curve(conn: Connection[TupleRow], session_id: UUID, *, most_points: int) -> list[CurvePoint]:
@@ -193,7 +160,7 @@ def _doubted(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> Sequen
     for pile_id, frame in sorted(wrong.items()):
         events.clock_wrong(conn, pile_id=pile_id, claim=frame.sampled_at, now=frame.received_at)
     return [
-        frame if believable(frame.sampled_at, now=frame.received_at) else replace(frame, dated=False)
+        frame if believable(frame.sampled_at, now=frame.received_at) else frame._replace(dated=False)
         for frame in frames
     ]
 
@@ -224,85 +191,4 @@ def _dated(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> Sequence
         at = started_at[sample.session_id] + timedelta(seconds=sample.elapsed_s)
         return at if believable(at, now=frame.received_at) else frame.received_at
 
-    return [replace(frame, sampled_at=instant(frame)) for frame in frames]
-
-
-def _claim_frames(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> list[MeterFrame]:
-    # Of one instant the first counts, in a batch as over batches.
-    by_key = {(frame.pile_id, frame.sampled_at): frame for frame in reversed(frames)}
-    keys = sorted(by_key)
-    rows = conn.execute(
-        """
-        INSERT INTO meter_frame (pile_id, sampled_at, received_at)
-        SELECT pile_id, sampled_at, received_at
-          FROM unnest(%(pile_ids)s::text[], %(sampled_ats)s::timestamptz[], %(received_ats)s::timestamptz[])
-               AS frame (pile_id, sampled_at, received_at)
-        ON CONFLICT DO NOTHING
-        RETURNING pile_id, sampled_at
-        """,
-        {
-            "pile_ids": [pile_id for pile_id, _ in keys],
-            "sampled_ats": [sampled_at for _, sampled_at in keys],
-            "received_ats": [by_key[key].received_at for key in keys],
-        },
-    ).fetchall()
-    return [by_key[pile_id, sampled_at] for pile_id, sampled_at in rows]
-
-
-def _row(frame: MeterFrame, sample: PortSample) -> tuple[object, ...]:
-    return (
-        sample.session_id,
-        frame.pile_id,
-        sample.port_no,
-        frame.sampled_at,
-        frame.received_at,
-        sample.elapsed_s,
-        sample.window_s,
-        sample.voltage_dv,
-        sample.current_ma,
-        sample.power_dw,
-        sample.power_min_dw,
-        sample.power_max_dw,
-        sample.power_mean_dw,
-        sample.power_factor_milli,
-        sample.energy_dwh,
-        sample.temperature_dc,
-        sample.phase,
-    )
-
-
-def _copy_samples(conn: Connection[TupleRow], samples: Sequence[tuple[MeterFrame, PortSample]]) -> None:
-    with (
-        conn.cursor() as cursor,
-        cursor.copy(
-            """
-            COPY meter_sample (session_id, pile_id, port_no, sampled_at, received_at, elapsed_s, window_s, voltage_dv,
-                               current_ma, power_dw, power_min_dw, power_max_dw, power_mean_dw, power_factor_milli,
-                               energy_dwh, temperature_dc, phase)
-            FROM STDIN (FORMAT BINARY)
-            """
-        ) as copy,
-    ):
-        copy.set_types(
-            [
-                "uuid", "text", "int2", "timestamptz", "timestamptz", "int4", "int2", "int2", "int4",
-                "int4", "int4", "int4", "int4", "int2", "int8", "int2", "int2",
-            ]
-        )  # fmt: skip
-        for frame, sample in samples:
-            copy.write_row(_row(frame, sample))
-
-
-def _insert_samples(conn: Connection[TupleRow], samples: Sequence[tuple[MeterFrame, PortSample]]) -> None:
-    columns = list(zip(*(_row(frame, sample) for frame, sample in samples), strict=True))
-    conn.execute(
-        """
-        INSERT INTO meter_sample (session_id, pile_id, port_no, sampled_at, received_at, elapsed_s, window_s,
-                                  voltage_dv, current_ma, power_dw, power_min_dw, power_max_dw, power_mean_dw,
-                                  power_factor_milli, energy_dwh, temperature_dc, phase)
-        SELECT * FROM unnest(%s::uuid[], %s::text[], %s::int2[], %s::timestamptz[], %s::timestamptz[], %s::int4[],
-                             %s::int2[], %s::int2[], %s::int4[], %s::int4[], %s::int4[], %s::int4[], %s::int4[],
-                             %s::int2[], %s::int8[], %s::int2[], %s::int2[])
-        """,
-        [list(column) for column in columns],
-    )
+    return [frame._replace(sampled_at=instant(frame)) for frame in frames]

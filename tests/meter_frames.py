@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from charging.meter import MeterFrame, PortSample
+from charging.meter_rows import MeterFrame, PortSample
 
 
 def steady(

@@ -9,7 +9,7 @@ from billing import payments
 from billing.payments import PaidOutcome
 from charging import command_outbox, meter, piles, sessions, settlements, starts, timers
 from charging.commands import Command
-from charging.meter import MeterFrame, PortSample
+from charging.meter_rows import MeterFrame, PortSample
 from charging.payment_hooks import session_hooks
 from charging.piles import BootReport, shard_of
 from charging.sessions import ChargingSession

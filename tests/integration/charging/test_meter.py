@@ -1,6 +1,5 @@
 """Meter frames: stored once whatever comes twice, by COPY and by INSERT alike."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -8,7 +7,7 @@ import pytest
 
 from charging import events, meter, piles
 from charging.events import EventKind
-from charging.meter import MeterFrame, PortSample
+from charging.meter_rows import MeterFrame, PortSample
 from charging.piles import Telemetry
 from database.pool import Connection
 
@@ -67,7 +66,7 @@ def test_frames_sent_twice_in_any_batches_are_stored_once(conn: Connection, take
 
 
 def test_of_two_frames_of_one_instant_in_a_batch_the_first_counts(conn: Connection) -> None:
-    first, second = frame("P1", 60), replace(frame("P1", 60), samples=frame("P1", 3600).samples)
+    first, second = frame("P1", 60), frame("P1", 60)._replace(samples=frame("P1", 3600).samples)
     meter.write_batch(conn, [first, second])
     assert meter.highest_energy_dwh(conn, SESSIONS[0]) == first.samples[0].energy_dwh
 
@@ -122,7 +121,7 @@ def test_an_unbelievable_date_is_replaced_by_the_arrival_and_told_once_an_hour(
 ) -> None:
     meter.write_batch(
         conn,
-        [replace(frame("P1", 30 * n), sampled_at=claim + timedelta(seconds=30 * n)) for n in range(3)],
+        [frame("P1", 30 * n)._replace(sampled_at=claim + timedelta(seconds=30 * n)) for n in range(3)],
     )
     telemetry = Telemetry(
         pile_id="P1",

@@ -1,0 +1,54 @@
+"""A meter frame in charging's words says what the pile said, value by value."""
+
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+from charging.meter_rows import PortSample
+from gateway import hearing
+from gateway.hearing import Heard
+from gateway.link import Frame
+from protocol import messages
+from protocol.envelope import Counter
+from protocol.words import ClockState, Phase
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def _heard(clock: ClockState) -> Heard:
+    sample = messages.PortSample(
+        port=7,
+        session_id=UUID(int=9),
+        elapsed_s=60,
+        window_s=30,
+        voltage_dv=2300,
+        current_ma=1000,
+        power_dw=2000,
+        power_factor_milli=950,
+        energy_dwh=33,
+        power_min_dw=1990,
+        power_max_dw=2010,
+        power_mean_dw=2001,
+        temperature_dc=-50,
+        phase=Phase.FLOAT,
+    )
+    message = messages.MeterFrame(sampled_at_ms=1_790_000_000_123, samples=(sample,), clock=clock)
+    frame = Frame(cast("Any", None), 1, 1, 1, False, "", b"", NOW)
+    return Heard(frame, "P-1", 1, Counter(1, 1), message)
+
+
+def test_every_value_of_a_sample_keeps_its_name() -> None:
+    heard = _heard(ClockState.SYNCED)
+    [said] = heard.says(messages.MeterFrame).samples
+    [sample] = hearing.meter_frame(heard).samples
+    assert isinstance(sample, PortSample)
+    told = {**said._asdict(), "port_no": said.port}
+    del told["port"]
+    assert sample._asdict() == told
+
+
+def test_a_frame_keeps_the_piles_instant_and_ours() -> None:
+    frame = hearing.meter_frame(_heard(ClockState.SYNCED))
+    assert (frame.pile_id, frame.received_at, frame.dated) == ("P-1", NOW, True)
+    assert frame.sampled_at == datetime.fromtimestamp(1_790_000_000, UTC).replace(microsecond=123_000)
+    assert not hearing.meter_frame(_heard(ClockState.NONE)).dated
