@@ -25,7 +25,7 @@ from charging import command_outbox, enrolment, meter, piles, ports, sessions, s
 from charging.command_waits import CommandWaits
 from charging.commands import Command, CommandKind
 from charging.enrolment import SecretVault
-from charging.meter import MeterFrame, PortSample
+from charging.meter_rows import MeterFrame, PortSample
 from charging.payment_hooks import session_hooks
 from charging.piles import BootReport, shard_of
 from charging.ports import PortReport, PortState
