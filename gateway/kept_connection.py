@@ -15,9 +15,15 @@ from database.pool import Connection
 class KeptConnection:
     """One thread uses it, and closes it in the end."""
 
-    def __init__(self, pool: ConnectionPool[Connection], *, autocommit: bool = False) -> None:
-        """With `autocommit` each statement is a transaction of its own, which saves its beginning and end."""
+    def __init__(
+        self, pool: ConnectionPool[Connection], *, autocommit: bool = False, timeout_s: float | None = None
+    ) -> None:
+        """With `autocommit` each statement is a transaction of its own, which saves its beginning and end.
+
+        The pool has `timeout_s` to give a connection, by default its own time for that.
+        """
         self._pool = pool
+        self._timeout_s = timeout_s
         self._autocommit = autocommit
         self._conn: Connection | None = None
 
@@ -40,6 +46,6 @@ class KeptConnection:
             self._pool.putconn(conn)
 
     def _take(self) -> Connection:
-        self._conn = self._pool.getconn()
+        self._conn = self._pool.getconn(self._timeout_s)
         self._conn.autocommit = self._autocommit
         return self._conn

@@ -1,12 +1,14 @@
 """Which lanes this process serves: taken and kept by leases in the database, one link a lane.
 
 A lane is a fixed range of shards, consumed by exactly one gateway under the client id `gw-<lane>`. When a gateway
-dies its lease lapses, another takes it, connects with the same client id and gets what the broker kept. A lease
-that cannot be renewed is given up before it lapses: the link is cut at once.
+dies, its connection to the database goes with it, and another takes the lane within rounds: it connects with the same
+client id and gets what the broker kept. When its machine is cut off instead, the lease lapses first.
+
+A lease that cannot be renewed is given up before it lapses: the link is cut at once. If two believe to own a lane, the
+broker serves the one that connected last; the other lost its link, and drops the lane unless its lease is confirmed.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from threading import Event
 from time import monotonic
@@ -19,11 +21,16 @@ from psycopg_pool import ConnectionPool
 from database import leases
 from database.pool import Connection
 from gateway.errors import LaneRangeInvalid
+from gateway.kept_connection import KeptConnection
 from gateway.link import Link
 from protocol.topics import SHARD_COUNT
 
 LEASE_S = 15.0
+"""How long the lease of a gateway that is cut off keeps its lanes from the others."""
+ROUND_S = 1.0
+"""Between two looks at every lane; below `leases.PATIENCE_S`, so that who lives is never taken for dead."""
 ROUNDS_PER_LEASE = 3
+"""At least; a short lease makes for shorter rounds."""
 
 log = structlog.get_logger()
 
@@ -43,8 +50,22 @@ def client_id(lane: int) -> str:
 
 @dataclass
 class _Held:
+    """A lane of ours: until when by our own clock, and how its link was when the lease was last confirmed."""
+
     link: Link
     lapses_s: float
+    served_s: float
+    """When the link was last seen connected, or another gateway last renewed the lease."""
+    connections: int = 0
+
+    def confirmed(self, *, lapses_s: float) -> None:
+        self.lapses_s = lapses_s
+        self.connections = self.link.health.connections
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether the link broke since the lease was confirmed: another may have taken the session."""
+        return not self.link.connected or self.link.health.connections != self.connections
 
 
 class Lanes:
@@ -63,7 +84,7 @@ class Lanes:
         seconds: Callable[[], float] = monotonic,
     ) -> None:
         """`owner` names this process uniquely; `changed` is called when a lane was taken or dropped."""
-        self._pool = pool
+        self._conn = KeptConnection(pool, autocommit=True, timeout_s=lease_s / ROUNDS_PER_LEASE)
         self._owner = owner
         self._shards = {lane: shards_of(lane, lane_count=lane_count) for lane in lanes}
         self._make_link = make_link
@@ -88,9 +109,14 @@ class Lanes:
         """The link that serves a shard; None while this process does not."""
         return self._links.get(shard)
 
+    def unserved_s(self, link: Link) -> float:
+        """For how long nobody served the lane of a link that comes back just now."""
+        served_s = [held.served_s for held in self._held.copy().values() if held.link is link]
+        return self._seconds() - served_s[0] if served_s else 0.0
+
     def run(self, stop: Event) -> None:
         """Keep the lanes until `stop` is set; dropping them is `close`'s part."""
-        while not stop.wait(self._lease_s / ROUNDS_PER_LEASE):
+        while not stop.wait(min(ROUND_S, self._lease_s / ROUNDS_PER_LEASE)):
             try:
                 self.keep()
             except Exception:
@@ -108,8 +134,14 @@ class Lanes:
                     self._renew(lane, held)
             except (OperationalError, InterfaceError, IdleInTransactionSessionTimeout) as error:
                 log.warning("lease_not_renewed", lane=lane, error=type(error).__name__)
+                if held is not None and held.was_cut:
+                    self._drop(lane, why="cut")
             held = self._held.get(lane)
-            if held is not None and self._seconds() >= held.lapses_s:
+            if held is None:
+                continue
+            if held.link.connected:
+                held.served_s = self._seconds()
+            if self._seconds() >= held.lapses_s:
                 self._drop(lane, why="lapsed")
 
     def close(self) -> None:
@@ -117,28 +149,35 @@ class Lanes:
         for lane in list(self._held):
             self._drop(lane, why="stopped")
             try:
-                with self._connection() as conn:
+                with self._conn.use() as conn:
                     leases.release(conn, lane=lane, owner=self._owner)
             except (OperationalError, InterfaceError, IdleInTransactionSessionTimeout) as error:
                 log.warning("lease_not_released", lane=lane, error=type(error).__name__)
+        self._conn.close()
 
     def _take(self, lane: int) -> None:
         asked_s = self._seconds()
-        with self._connection() as conn:
-            taken = leases.take(conn, lane=lane, owner=self._owner, ttl_s=self._lease_s)
-        if taken:
-            link = self._make_link(lane)
+        with self._conn.use() as conn:
+            lease = leases.take(conn, lane=lane, owner=self._owner, ttl_s=self._lease_s)
+        if lease is None:
+            return
+        link = self._make_link(lane)
+        # Known before it starts: it asks how long the lane was unserved.
+        self._held[lane] = _Held(link, asked_s + self._lease_s, served_s=asked_s - lease.unserved_s)
+        try:
             link.start()
-            self._held[lane] = _Held(link, lapses_s=asked_s + self._lease_s)
-            self._publish_links()
-            log.info("lane_taken", lane=lane, owner=self._owner)
+        except BaseException:
+            del self._held[lane]
+            raise
+        self._publish_links()
+        log.info("lane_taken", lane=lane, owner=self._owner, unserved_s=round(lease.unserved_s, 1))
 
     def _renew(self, lane: int, held: _Held) -> None:
         asked_s = self._seconds()
-        with self._connection() as conn:
+        with self._conn.use() as conn:
             renewed = leases.renew(conn, lane=lane, owner=self._owner, ttl_s=self._lease_s)
         if renewed:
-            held.lapses_s = asked_s + self._lease_s
+            held.confirmed(lapses_s=asked_s + self._lease_s)
         else:
             self._drop(lane, why="lost")
 
@@ -152,6 +191,3 @@ class Lanes:
     def _publish_links(self) -> None:
         self._links = {shard: held.link for lane, held in self._held.items() for shard in self._shards[lane]}
         self._changed()
-
-    def _connection(self) -> AbstractContextManager[Connection]:
-        return self._pool.connection(timeout=self._lease_s / ROUNDS_PER_LEASE)

@@ -39,7 +39,7 @@ def test_released_lane_is_free_at_once(conn: Connection) -> None:
 def test_of_many_gateways_that_reach_for_a_lane_one_gets_it(dsn: str) -> None:
     def reach(owner: int) -> bool:
         with psycopg.connect(dsn) as conn:
-            return leases.take(conn, LANE, f"gateway-{owner}", 30)
+            return leases.take(conn, LANE, f"gateway-{owner}", 30) is not None
 
     with ThreadPoolExecutor(8) as gateways:
         assert sum(gateways.map(reach, range(8))) == 1
@@ -49,3 +49,40 @@ def test_lanes_somebody_holds_are_told_from_lapsed_and_free_ones(conn: Connectio
     leases.take(conn, LANE, "gateway-a", 30)
     leases.take(conn, LANE + 1, "gateway-b", -1)
     assert leases.held(conn, range(8)) == [LANE]
+
+
+def test_a_lane_whose_holder_is_gone_is_free_soon_and_its_lapse_not_waited_for(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as waiting:
+        with psycopg.connect(dsn, autocommit=True) as holder:
+            assert leases.take(holder, LANE, "gateway-a", 600)
+            assert leases.take(waiting, LANE, "gateway-b", 600) is None
+        lease = wait_until(lambda: leases.take(waiting, LANE, "gateway-b", 600))
+        assert lease.unserved_s >= leases.PATIENCE_S
+
+
+def test_a_holder_that_renews_over_another_connection_keeps_its_lane(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as waiting:
+        with psycopg.connect(dsn, autocommit=True) as broken:
+            assert leases.take(broken, LANE, "gateway-a", 600)
+        wait_until(lambda: leases.take(waiting, LANE, "gateway-b", 600) is None and orphaned(waiting))
+        with psycopg.connect(dsn, autocommit=True) as fresh:
+            assert leases.renew(fresh, LANE, "gateway-a", 600)
+            assert not orphaned(waiting)
+            assert leases.take(waiting, LANE, "gateway-b", 600) is None
+
+
+def test_a_lease_of_an_older_version_is_judged_by_its_lapse_alone(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO lane_lease (lane, owner, expires_at) VALUES (3, 'old', now() + interval '1 hour')"
+        )
+        assert leases.take(conn, LANE, "gateway-b", 30) is None
+        assert not orphaned(conn)
+        conn.execute("UPDATE lane_lease SET expires_at = now()")
+        assert leases.take(conn, LANE, "gateway-b", 30) == leases.Lease(unserved_s=0.0)
+
+
+def orphaned(conn: Connection) -> bool:
+    """Whether somebody found the lane's holder gone."""
+    row = conn.execute("SELECT orphaned_at IS NOT NULL FROM lane_lease WHERE lane = 3").fetchone()
+    return row is not None and bool(row[0])
