@@ -1,4 +1,8 @@
-"""Locks: why nothing may start on a port or a whole pile. None goes away by itself; a person lifts it (clearing.py)."""
+"""Locks: why nothing may start on a port or a whole pile. None goes away by itself; a person lifts it (clearing.py).
+
+A pile that was told to release its latch with a lock refuses every start until it has; so a lifted lock still stands in
+the way of orders while the pile owes its answer.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -82,11 +86,17 @@ def put_on(
 
 
 def obstacle(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> StartFailure | None:
-    """What a lock, or an alarm that has tripped and lasts, says against a start on a port."""
+    """What a lock, a latch not released yet, or an alarm that has tripped and lasts, says against a start on a port."""
     found = conn.execute(
         """
         SELECT cause, port_no FROM start_lock
          WHERE pile_id = %(pile_id)s AND lifted_at IS NULL AND (port_no IS NULL OR port_no = %(port_no)s)
+         UNION ALL
+        SELECT start_lock.cause, start_lock.port_no
+          FROM command JOIN start_lock ON start_lock.clear_command_id = command.command_id
+         WHERE command.pile_id = %(pile_id)s AND command.kind = 'fault_clear'
+           AND command.state IN ('pending', 'sent')
+           AND (start_lock.port_no IS NULL OR start_lock.port_no = %(port_no)s)
          UNION ALL
         SELECT 'tripped', port_no FROM alarm
          WHERE pile_id = %(pile_id)s AND cleared_at IS NULL AND closed_at IS NULL AND level = 'trip'
@@ -105,11 +115,15 @@ def obstacle(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> Start
 
 
 def locked_since(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> datetime | None:
-    """Since when a lock has kept starts from a port; None where none does."""
+    """Since when a lock, or a latch not released yet, has kept starts from a port; None where none does."""
     row = conn.execute(
         """
         SELECT min(locked_at) FROM start_lock
-         WHERE pile_id = %(pile_id)s AND lifted_at IS NULL AND (port_no IS NULL OR port_no = %(port_no)s)
+         WHERE pile_id = %(pile_id)s AND (port_no IS NULL OR port_no = %(port_no)s)
+           AND (lifted_at IS NULL
+                OR clear_command_id IN (SELECT command_id FROM command
+                                         WHERE command.pile_id = %(pile_id)s AND kind = 'fault_clear'
+                                           AND state IN ('pending', 'sent')))
         """,
         {"pile_id": pile_id, "port_no": port_no},
     ).fetchone()

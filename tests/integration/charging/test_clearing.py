@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from charging import alarm_records, clearing, piles, starts
+from charging import alarm_records, clearing, command_answers, locks, piles, starts
 from charging.alarm_kinds import AlarmKind
 from charging.alarm_records import Alarm
 from charging.command_answers import Answer
@@ -14,6 +14,7 @@ from charging.errors import AlarmStillRaised, AlarmUnknown, LockUnknown
 from charging.events import EventKind
 from charging.locks import LockCause
 from charging.notices import NoticeKind
+from charging.session_states import StartFailure
 from tests.integration.charging.alarm_stand import bodies, held, over, party_notices, report, tell
 from tests.integration.charging.stand import PILE, Stand
 
@@ -38,7 +39,6 @@ def test_a_person_lifts_the_lock_once_the_danger_is_over(stand: Stand) -> None:
     assert (alarm.closed_by, alarm.closed_at) == ("王师傅", stand.now)
     assert held(stand) == []
     assert bodies(stand, CommandKind.FAULT_CLEAR) == [{}]
-    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=1) is None
     assert party_notices(stand)[-1].kind is NoticeKind.LOCK_LIFTED
     assert "王师傅" in party_notices(stand)[-1].words_zh
     row = stand.conn.execute("SELECT lifted_by, lift_reason, lifted_at, overrode FROM start_lock").fetchone()
@@ -88,21 +88,45 @@ def test_a_flickering_trip_is_one_lock_and_one_clearing(stand: Stand) -> None:
     assert held(stand) == []
 
 
-def test_a_pile_that_still_measures_the_danger_is_locked_again(stand: Stand) -> None:
-    told = report(stand, AlarmKind.RELAY_WELDED, port_no=2)
-    tell(stand, told)
-    clear(stand, told.alarm_id, override=True)
+def answered(stand: Stand, *, done: bool) -> None:
+    """The pile answers the one `fault_clear` it was told: it has released its latch, or still measures the danger."""
     [command] = [one for one in stand.due() if one.kind is CommandKind.FAULT_CLEAR]
     answer = Answer(
         command.command_id,
         PILE,
-        done=False,
-        result="refused",
-        cause="fault_persists",
+        done=done,
+        result="done" if done else "refused",
+        cause=None if done else "fault_persists",
         received_at=stand.now,
         of_service=True,
     )
-    clearing.answered(stand.conn, command, answer)
+    command_answers.take(stand.conn, [answer])
+
+
+@pytest.mark.parametrize("port_no", [2, None])
+def test_nothing_is_sold_until_the_pile_has_released_its_latch(stand: Stand, port_no: int | None) -> None:
+    told = report(stand, AlarmKind.PORT_OVER_TEMP if port_no else AlarmKind.SMOKE, port_no=port_no)
+    tell(stand, told)
+    tell(stand, over(stand, told))
+    stand.now += timedelta(minutes=1)
+    clear(stand, told.alarm_id)
+    locked = StartFailure.PORT_LOCKED if port_no else StartFailure.PILE_LOCKED
+    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=2) is locked
+    assert locks.locked_since(stand.conn, pile_id=PILE, port_no=2) == stand.now - timedelta(minutes=1)
+    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=3) is (None if port_no else locked)
+    answered(stand, done=True)
+    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=2) is None
+    assert locks.locked_since(stand.conn, pile_id=PILE, port_no=2) is None
+
+
+def test_a_pile_that_still_measures_the_danger_is_locked_again(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(command_answers.FOLLOWERS, CommandKind.FAULT_CLEAR, clearing.answered)
+    told = report(stand, AlarmKind.RELAY_WELDED, port_no=2)
+    tell(stand, told)
+    clear(stand, told.alarm_id, override=True)
+    answered(stand, done=False)
     assert [(lock.port_no, lock.cause) for lock in held(stand)] == [(2, LockCause.LATCHED)]
     assert party_notices(stand)[-1].kind is NoticeKind.LOCK_KEPT
 
