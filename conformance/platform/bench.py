@@ -9,6 +9,9 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from conformance.case import ConformanceError
+from protocol.firmware import Manifest
+
 
 class Capability(StrEnum):
     """What a bench may be able to do; the value is what a report says when it is missing."""
@@ -27,6 +30,16 @@ class Capability(StrEnum):
     CONFIGURATION = "an operator who configures"
     SERVICE = "an operator who looks for a pile"
     EXTENSION = "charges that are extended"
+    CODES = "charges sold by start code"
+    CARDS = "an operator who registers cards"
+    CLEARING = "an operator who clears faults"
+    FIRMWARE = "an operator who updates firmware"
+    UPDATES = "word of what became of an update"
+    HOSTS = "piles behind a host"
+
+
+class OrderRefused(ConformanceError):
+    """The platform does not take an order; the text says why, as far as it told."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,24 @@ class SessionFacts:
     prepaid_fen: int
     charged_fen: int | None
     refund_fen: int | None
+
+
+@dataclass(frozen=True)
+class FirmwareRelease:
+    """An image, and what its maker signed about it."""
+
+    manifest: Manifest
+    signature: bytes
+    image: bytes
+
+
+@dataclass(frozen=True)
+class UpdateFacts:
+    """What the platform says of a pile's newest update; `error` is the contract's word, None where there is none."""
+
+    done: bool
+    failed: bool
+    error: str | None
 
 
 class PlatformBench(Protocol):
@@ -91,7 +122,10 @@ class PlatformBench(Protocol):
         ...
 
     def order(self, pile_id: str, port: int) -> UUID | None:
-        """ORDERS: pay a charge, so that `start` goes out; its session, None if only the pile will learn it."""
+        """ORDERS: pay a charge, so that `start` goes out; its session, None if only the pile will learn it.
+
+        Raises OrderRefused for one the platform does not take.
+        """
         ...
 
     def stop(self, session_id: UUID) -> None:
@@ -140,4 +174,28 @@ class PlatformBench(Protocol):
 
     def extend(self, session_id: UUID) -> None:
         """EXTENSION: give a running charge more."""
+        ...
+
+    def sell_code(self, pile_id: str, port: int) -> str:
+        """CODES: pay a charge on a pile that is offline; the ten digits for its rider. Raises OrderRefused."""
+        ...
+
+    def register_card(self, pile_id: str, number: str) -> None:
+        """CARDS: let a card start charges at a pile."""
+        ...
+
+    def clear_faults(self, pile_id: str) -> None:
+        """CLEARING: a person has looked at a pile, and clears whatever keeps it or a port of it from starting."""
+        ...
+
+    def update_firmware(self, pile_id: str, release: FirmwareRelease) -> None:
+        """FIRMWARE: bring a release to a pile, now, and without ending sessions for it."""
+        ...
+
+    def update(self, pile_id: str) -> UpdateFacts:
+        """UPDATES: what became of a pile's newest update."""
+        ...
+
+    def new_child(self, host_id: str) -> Claim:
+        """HOSTS: a pile registered behind this host and not enrolled."""
         ...

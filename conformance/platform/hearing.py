@@ -11,7 +11,7 @@ import cbor2
 from conformance.case import Failed
 from conformance.platform.enrolling import Identity
 from conformance.platform.wire import Arrived
-from protocol import codec, topics
+from protocol import codec, messages, topics
 from protocol.envelope import Counter, Opener
 from protocol.errors import ProtocolError
 from protocol.fields import Message
@@ -43,13 +43,15 @@ class Heard(NamedTuple):
 class Ear:
     """Opens, judges and keeps what comes down. Everything runs in the event loop."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, *, hand_on: Callable[[messages.RelayDown], None]) -> None:
+        """`hand_on` is given what is for a pile behind this one."""
         self.violations: list[str] = []
         self.newest: dict[int, Counter] = {}
         self._prefix = f"v1/{topics.shard_of(identity.pile_id)}/{identity.pile_id}/down/"
         self._kept: deque[Heard] = deque(maxlen=MAX_KEPT)
         self._seen: dict[tuple[int, Counter], bytes] = {}
         self._came = asyncio.Condition()
+        self._hand_on = hand_on
 
     def hear(self, arrived: Arrived, secrets: Mapping[int, bytes]) -> None:
         """Take one frame; what is wrong with it is written down as a violation."""
@@ -74,6 +76,9 @@ class Ear:
         self._judge(arrived, body)
         if isinstance(message, UnknownMessage):
             self.violations.append(f"{arrived.topic}: the contract has no such message")
+            return
+        if isinstance(message, messages.RelayDown):
+            self._hand_on(message)
             return
         self._kept.append(Heard(message, epoch, counter, time.monotonic()))
 

@@ -1,32 +1,64 @@
 """Somebody else's platform: its claim codes from a file, and what the wire cannot do by commands of its operator.
 
-A command is run without a shell, `{pile}`, `{port}` and `{session}` replaced; exit code 0 is success.
+A command is run without a shell, `{pile}`, `{port}` and `{session}` replaced; exit code 0 is success. A command that
+orders ends with 3 where the platform does not take the order.
 """
 
 import json
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from conformance.case import ConformanceError, NotPossible
-from conformance.platform.bench import Capability, Claim, SessionFacts
+from conformance.platform.bench import (
+    Capability,
+    Claim,
+    FirmwareRelease,
+    OrderRefused,
+    SessionFacts,
+    UpdateFacts,
+)
 
 COMMAND_LIMIT_S: Final = 60.0
 FAST: Final = 1_000.0
 USUAL_PORTS: Final = 2
 OPERATOR_HOOKS: Final = frozenset(
-    {"revoke", "quarantine", "release", "rotate_key", "configure", "locate", "extend"}
+    {
+        "revoke",
+        "quarantine",
+        "release",
+        "rotate_key",
+        "configure",
+        "locate",
+        "extend",
+        "code",
+        "card",
+        "clear",
+        "firmware",
+        "update",
+        "child",
+    }
 )
-"""Hooks that stand for what an operator does."""
+"""Hooks that stand for what an operator does or sees."""
+ORDER_REFUSED: Final = 3
+"""What a command that orders ends with when the platform does not take the order."""
 
 
 class HookFailed(ConformanceError):
-    """A command of the operator's did not do what it is for; the text holds the end of what it said."""
+    """A command of the operator's did not do what it is for; the text holds the end of what it said.
+
+    `exit_code` is None where it did not come to its end.
+    """
+
+    def __init__(self, told: str, *, exit_code: int | None = None) -> None:
+        super().__init__(told)
+        self.exit_code = exit_code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +69,15 @@ class Hooks:
     what became of it as a JSON object with the fields of `SessionFacts`. ``online`` prints `true` or `false`.
     ``claim`` prints another claim code. ``crash`` kills what listens to piles, which has to come back by itself.
     ``configure`` is given its settings as `{settings}`, a JSON object.
+
+    ``code`` sells a charge on a pile that is offline and prints the ten digits. ``card`` lets the card `{card}` start
+    charges at a pile. ``clear`` is a person who has looked: it clears whatever keeps a pile or a port of it from
+    starting. ``child`` registers a pile behind the host `{pile}`, and prints it as a line of the list of claim codes.
+
+    ``firmware`` brings the file `{image}` to a pile, not by force, with the maker's word in the file `{manifest}`: JSON
+    of model (the pile's, `KIT-` and its number of ports), version, minimum_version, size_bytes, sha256 and signature in
+    hex. The maker's key is that of the test vectors. ``update`` prints what became of a pile's newest update, a JSON
+    object with the fields of `UpdateFacts`.
     """
 
     start: str | None = None
@@ -52,6 +93,12 @@ class Hooks:
     configure: str | None = None
     locate: str | None = None
     extend: str | None = None
+    code: str | None = None
+    card: str | None = None
+    clear: str | None = None
+    firmware: str | None = None
+    update: str | None = None
+    child: str | None = None
 
 
 class OutsidePlatform:
@@ -91,6 +138,12 @@ class OutsidePlatform:
             Capability.CONFIGURATION: self._hooks.configure,
             Capability.SERVICE: self._hooks.locate,
             Capability.EXTENSION: self._hooks.extend,
+            Capability.CODES: self._hooks.code,
+            Capability.CARDS: self._hooks.card,
+            Capability.CLEARING: self._hooks.clear,
+            Capability.FIRMWARE: self._hooks.firmware,
+            Capability.UPDATES: self._hooks.update,
+            Capability.HOSTS: self._hooks.child,
         }
         return frozenset(capability for capability, hook in given.items() if hook)
 
@@ -107,7 +160,7 @@ class OutsidePlatform:
 
     def order(self, pile_id: str, port: int) -> UUID | None:
         """The session the command prints, if it prints one."""
-        printed = _run(self._hooks.start, pile=pile_id, port=port)
+        printed = _ordered(self._hooks.start, pile=pile_id, port=port)
         try:
             return UUID(printed) if printed else None
         except ValueError:
@@ -119,14 +172,8 @@ class OutsidePlatform:
 
     def session(self, session_id: UUID) -> SessionFacts:
         """What the command prints."""
-        printed = _run(self._hooks.session, session=session_id)
-        try:
-            told: dict[str, Any] = json.loads(printed)
-            return SessionFacts(**{field.name: told.get(field.name) for field in fields(SessionFacts)})  # pyright: ignore[reportArgumentType]  # the operator's word
-        except (ValueError, AttributeError):
-            raise HookFailed(
-                f"the session command prints {printed[:80]!r}, which is no JSON object"
-            ) from None
+        told = _object("session", _run(self._hooks.session, session=session_id))
+        return SessionFacts(**{field.name: told.get(field.name) for field in fields(SessionFacts)})  # pyright: ignore[reportArgumentType]  # the operator's word
 
     def online(self, pile_id: str) -> bool:
         """Whether the command prints `true`."""
@@ -168,6 +215,44 @@ class OutsidePlatform:
         """Run the command."""
         _run(self._hooks.extend, session=session_id)
 
+    def sell_code(self, pile_id: str, port: int) -> str:
+        """The digits the command prints."""
+        return _ordered(self._hooks.code, pile=pile_id, port=port)
+
+    def register_card(self, pile_id: str, number: str) -> None:
+        """Run the command."""
+        _run(self._hooks.card, pile=pile_id, card=number)
+
+    def clear_faults(self, pile_id: str) -> None:
+        """Run the command."""
+        _run(self._hooks.clear, pile=pile_id)
+
+    def update_firmware(self, pile_id: str, release: FirmwareRelease) -> None:
+        """Run the command beside the two files it is given."""
+        manifest = release.manifest
+        signed = manifest._asdict() | {
+            "sha256": manifest.sha256.hex(),
+            "signature": release.signature.hex(),
+        }
+        with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+            image_path, manifest_path = Path(folder) / "image.bin", Path(folder) / "manifest.json"
+            image_path.write_bytes(release.image)
+            manifest_path.write_text(json.dumps(signed))
+            _run(self._hooks.firmware, pile=pile_id, image=image_path, manifest=manifest_path)
+
+    def update(self, pile_id: str) -> UpdateFacts:
+        """What the command prints."""
+        told = _object("update", _run(self._hooks.update, pile=pile_id))
+        return UpdateFacts(**{field.name: told.get(field.name) for field in fields(UpdateFacts)})  # pyright: ignore[reportArgumentType]  # the operator's word
+
+    def new_child(self, host_id: str) -> Claim:
+        """The pile the command prints."""
+        printed = _run(self._hooks.child, pile=host_id)
+        claim = _claim(printed)
+        if claim is None:
+            raise HookFailed(f"the child command prints {printed[:80]!r}, which is no pile and its code")
+        return claim
+
 
 def read_claims(path: Path) -> list[Claim]:
     """Claims from a file: pile id, code and number of ports a line, by comma or space; `#` begins a comment.
@@ -176,13 +261,40 @@ def read_claims(path: Path) -> list[Claim]:
     """
     found: list[Claim] = []
     for number, line in enumerate(path.read_text().splitlines(), start=1):
-        words = line.partition("#")[0].replace(",", " ").split()
-        if not words:
+        told = line.partition("#")[0]
+        if not told.strip():
             continue
-        if len(words) not in (2, 3) or not (words[-1].isdigit() or len(words) == 2):
+        claim = _claim(told)
+        if claim is None:
             raise ValueError(f"{path}, line {number}: not a pile id, a code and perhaps a number of ports")
-        found.append(Claim(words[0], words[1], int(words[2]) if len(words) == 3 else USUAL_PORTS))
+        found.append(claim)
     return found
+
+
+def _claim(line: str) -> Claim | None:
+    words = line.replace(",", " ").split()
+    if len(words) not in (2, 3) or not (words[-1].isdigit() or len(words) == 2):
+        return None
+    return Claim(words[0], words[1], int(words[2]) if len(words) == 3 else USUAL_PORTS)
+
+
+def _ordered(command: str | None, **values: object) -> str:
+    try:
+        return _run(command, **values)
+    except HookFailed as failed:
+        if failed.exit_code == ORDER_REFUSED:
+            raise OrderRefused(str(failed)) from None
+        raise
+
+
+def _object(name: str, printed: str) -> dict[str, Any]:
+    try:
+        told = json.loads(printed)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        raise HookFailed(f"the {name} command prints {printed[:80]!r}, which is no JSON object")
+    return cast("dict[str, Any]", told)
 
 
 def _run(command: str | None, **values: object) -> str:
@@ -193,5 +305,6 @@ def _run(command: str | None, **values: object) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HookFailed(f"{words[0]}: {error}") from error
     if ended.returncode:
-        raise HookFailed(f"{words[0]} ended with {ended.returncode}: {ended.stderr.strip()[-300:]}")
+        told = f"{words[0]} ended with {ended.returncode}: {ended.stderr.strip()[-300:]}"
+        raise HookFailed(told, exit_code=ended.returncode)
     return ended.stdout.strip()

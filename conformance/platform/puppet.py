@@ -59,7 +59,8 @@ class Puppet:
         self.registers = dict.fromkeys(range(1, port_count + 1), 100_000)
         self._speed = speed
         self._clock: tuple[int, float] | None = None
-        self._ear = Ear(identity)
+        self._ear = Ear(identity, hand_on=self._hand_on)
+        self._carried: dict[str, Puppet] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="conformance-")
 
     @property
@@ -84,6 +85,10 @@ class Puppet:
     def folder(self) -> Path:
         """Where its files are kept while the case lasts."""
         return Path(self._folder.name)
+
+    def carry(self, child: "Puppet") -> None:
+        """Be the host of another pile: what comes for it is handed on."""
+        self._carried[child.pile_id] = child
 
     def topic(self, name: str) -> str:
         """Its own topic of a message up."""
@@ -358,6 +363,14 @@ class Puppet:
 
     def _arrived(self, arrived: Arrived) -> None:
         self._ear.hear(arrived, self.secrets)
+
+    def _hand_on(self, relayed: messages.RelayDown) -> None:
+        child = self._carried.get(relayed.child)
+        if child is None:
+            self.violations.append(f"a frame came for {relayed.child}, which is not behind this pile")
+            return
+        topic = child.topic(relayed.name).replace("/up/", "/down/")
+        child._arrived(Arrived(topic, relayed.frame, retained=False, again=False))
 
     def files(self) -> tuple[str, str]:
         """Paths of its certificate and key."""

@@ -12,7 +12,8 @@ import httpx
 
 from conformance.case import Case, Failed, check, check_equal
 from conformance.platform import enrolling, records
-from conformance.platform.bench import Claim, PlatformBench, SessionFacts
+from conformance.platform.bench import Claim, OrderRefused, PlatformBench, SessionFacts
+from conformance.platform.carried import CarriedPuppet
 from conformance.platform.enrolling import EnrolmentDesk
 from conformance.platform.puppet import ANSWER_LIMIT_S, Puppet
 from conformance.platform.wire import NotLetIn, Wire
@@ -131,14 +132,7 @@ class Scene:
 
     async def enrol(self, claim: Claim, *, key: enrolling.PrivateKey | None = None, boot: int = 1) -> Puppet:
         """Enrol a pile in good order. Raises Failed."""
-        key = key or enrolling.new_key()
-        csr = enrolling.request_pem(claim.pile_id, key=key)
-        answer = await self.ask(self.desk.ask, claim.pile_id, claim.code, csr)
-        check_equal("the status of a good enrolment", answer.status_code, OK)
-        try:
-            identity = enrolling.identity_of(claim.pile_id, answer, key)
-        except (KeyError, ValueError, TypeError) as error:
-            raise Failed(f"the answer to an enrolment cannot be used: {error!r}") from error
+        identity = await self._identity(claim, key or enrolling.new_key())
         pile = Puppet(identity, port_count=claim.port_count, speed=self.bench.speed)
         pile.boot = boot
         self._piles.append(pile)
@@ -150,6 +144,22 @@ class Scene:
         await pile.comes_into_service()
         return pile
 
+    async def child(self, host: Puppet) -> CarriedPuppet:
+        """A pile behind a host, enrolled and not booted."""
+        claim = await self.ask(self.bench.new_child, host.pile_id)
+        identity = await self._identity(claim, enrolling.new_key())
+        child = CarriedPuppet(identity, host=host, port_count=claim.port_count, speed=self.bench.speed)
+        self._piles.append(child)
+        return child
+
+    async def family(self, children: int = 1) -> tuple[Puppet, list[CarriedPuppet]]:
+        """A host and piles behind it, all in service."""
+        host = await self.pile()
+        behind = [await self.child(host) for _ in range(children)]
+        for child in behind:
+            await child.comes_into_service()
+        return host, behind
+
     async def order(self, pile: Puppet, port: int = 1) -> Charge:
         """A paid charge whose start has reached the pile, unanswered."""
         session_id = await self.ask(self.bench.order, pile.pile_id, port)
@@ -157,6 +167,14 @@ class Scene:
             messages.Start, where=lambda start: session_id is None or start.session_id == session_id
         )
         return Charge(pile, start, pile.registers[port])
+
+    async def expect_no_order(self, pile: Puppet, port: int) -> None:
+        """The platform takes no order for a port. Raises Failed."""
+        try:
+            await self.ask(self.bench.order, pile.pile_id, port)
+        except OrderRefused:
+            return
+        raise Failed(f"an order for port {port} was taken")
 
     async def charge(self, pile: Puppet | None = None, port: int = 1) -> Charge:
         """A charge that draws power."""
@@ -246,6 +264,15 @@ class Scene:
         """Ask for the next certificate with a pile's present one, or with none."""
         files = pile.files() if pile is not None else None
         return await self.ask(self.desk.renew, files, csr_pem)
+
+    async def _identity(self, claim: Claim, key: enrolling.PrivateKey) -> enrolling.Identity:
+        csr = enrolling.request_pem(claim.pile_id, key=key)
+        answer = await self.ask(self.desk.ask, claim.pile_id, claim.code, csr)
+        check_equal("the status of a good enrolment", answer.status_code, OK)
+        try:
+            return enrolling.identity_of(claim.pile_id, answer, key)
+        except (KeyError, ValueError, TypeError) as error:
+            raise Failed(f"the answer to an enrolment cannot be used: {error!r}") from error
 
     async def put_away(self) -> None:
         """Close every pile. Raises Failed when one heard what breaks the contract."""

@@ -18,8 +18,8 @@ from gateway import inbound, service
 from gateway.hearing import Heard, Reply
 from gateway.replay_window import ReplayWindow
 from gateway.service import Gateway
-from pileway import composition, conformance_platform, gateway_process
-from pileway.conformance_platform import OwnPlatform
+from pileway import composition, conformance_own, conformance_platform, gateway_process
+from pileway.conformance_own import OwnPlatform
 from protocol import codec, frames, messages
 from protocol.envelope import Counter, Sealer
 from protocol.fields import Message
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def bench() -> Iterator[OwnPlatform]:
     """Our platform without its gateway, which each test brings along."""
-    with conformance_platform.own_platform() as bench:
+    with conformance_own.own_platform() as bench:
         bench.platform.supervisor.remove("gateway")
         yield bench
 

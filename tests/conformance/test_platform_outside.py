@@ -13,8 +13,8 @@ import pytest
 from conformance.platform.bench import Claim
 from conformance.platform.outside import HookFailed, Hooks, OutsidePlatform, read_claims
 from conformance.report import Outcome
-from pileway import conformance_platform
-from pileway.conformance_platform import OwnPlatform
+from pileway import conformance_own, conformance_platform
+from pileway.conformance_own import OwnPlatform
 from pileway.errors import PilewayError
 
 HOOK = Path(__file__).with_name("operator_hook.py")
@@ -36,7 +36,7 @@ class Outside:
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
     folder = tmp_path_factory.mktemp("outside")
-    with conformance_platform.own_platform() as bench:
+    with conformance_own.own_platform() as bench:
         chosen = bench.platform.settings
         assert chosen.operator_token is not None
         claims = [bench.new_pile() for _ in range(PILES)]
