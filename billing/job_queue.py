@@ -5,12 +5,13 @@ Delays are real seconds, because the jobs wait for the network; `billing/jobs.py
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from uuid import UUID
 
 import procrastinate
 from procrastinate.exceptions import AlreadyEnqueued
 from psycopg import Connection
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, class_row
 
 QUEUE = "billing"
 INSTRUCT_REFUND = "instruct_refund"
@@ -19,6 +20,41 @@ CLOSE_PAYMENT = "close_payment"
 
 # Never opened: it only writes the queue's own statements to connections that callers hand in.
 _enqueuer = procrastinate.App(connector=procrastinate.SyncPsycopgConnector())
+
+
+@dataclass(frozen=True)
+class TaskQueue:
+    """The jobs of one task: due ones that no worker took, with the age of the oldest in real seconds; those for later,
+    under way, and failed within the last days."""
+
+    task: str
+    due: int
+    oldest_due_s: float
+    later: int
+    doing: int
+    failed: int
+
+
+def queues(conn: Connection[TupleRow]) -> list[TaskQueue]:
+    """How much waits, by task. Done jobs are deleted, so that the tables hold little else."""
+    with conn.cursor(row_factory=class_row(TaskQueue)) as cursor:
+        return cursor.execute(
+            """
+            WITH job AS (
+                SELECT task_name, status,
+                       status = 'todo' AND coalesce(scheduled_at, '-infinity') <= clock_timestamp() AS due,
+                       CASE status WHEN 'todo' THEN coalesce(scheduled_at, (
+                           SELECT min(at) FROM procrastinate_events WHERE job_id = procrastinate_jobs.id)) END AS since
+                  FROM procrastinate_jobs)
+            SELECT task_name AS task, count(*) FILTER (WHERE due) AS due,
+                   coalesce(extract(epoch FROM clock_timestamp() - min(since) FILTER (WHERE due)), 0)::float8
+                       AS oldest_due_s,
+                   count(*) FILTER (WHERE status = 'todo' AND NOT due) AS later,
+                   count(*) FILTER (WHERE status = 'doing') AS doing,
+                   count(*) FILTER (WHERE status = 'failed') AS failed
+              FROM job GROUP BY task_name ORDER BY task_name
+            """
+        ).fetchall()
 
 
 def defer_instruct_refund(conn: Connection[TupleRow], refund_id: UUID, *, after_s: int = 0) -> bool:

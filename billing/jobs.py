@@ -6,9 +6,11 @@ the sweep finds what nobody is asking about; so jobs need no retry of their own 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import procrastinate
+from procrastinate.middleware import WorkerMiddleware
 
 from billing import job_queue, payments, rail_calls, refunds
 from billing.rail_calls import RailDesk
@@ -23,10 +25,13 @@ KEEP_FINISHED_H = 72
 POLL_INTERVAL_S = 1.0
 
 
-def worker_app(dsn: str, *, max_connections: int, concurrency: int) -> procrastinate.App:
+def worker_app(
+    dsn: str, *, max_connections: int, concurrency: int, around: Sequence[WorkerMiddleware] = ()
+) -> procrastinate.App:
     """Make the app a worker process opens (`open_async`) and runs (`run_worker_async`), with its own pool.
 
-    Each of `concurrency` jobs runs in a thread and takes connections of the pool given to `register`.
+    Each of `concurrency` jobs runs in a thread and takes connections of the pool given to `register`. What is
+    `around` them sees each job begin and end.
     """
     return procrastinate.App(
         connector=procrastinate.PsycopgConnector(conninfo=dsn, min_size=1, max_size=max_connections),
@@ -34,6 +39,7 @@ def worker_app(dsn: str, *, max_connections: int, concurrency: int) -> procrasti
             "concurrency": concurrency,
             "fetch_job_polling_interval": POLL_INTERVAL_S,
             "delete_jobs": "successful",
+            "worker_middleware": list(around),
         },
     )
 

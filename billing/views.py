@@ -47,3 +47,33 @@ def refund_page(
                 "limit": limit,
             },
         ).fetchall()
+
+
+@dataclass(frozen=True)
+class PendingRefunds:
+    """Refunds in one state that the rail has not paid yet, since when the oldest, and their sum in fen."""
+
+    state: RefundState
+    refunds: int
+    since: datetime
+    amount_fen: int
+
+
+def pending_refunds(conn: Connection[TupleRow]) -> list[PendingRefunds]:
+    """What riders are still owed, by state."""
+    with conn.cursor(row_factory=class_row(PendingRefunds)) as cursor:
+        return cursor.execute(
+            """
+            SELECT state, count(*) AS refunds, min(requested_at) AS since, sum(amount_fen)::bigint AS amount_fen
+              FROM refund WHERE state <> 'succeeded' GROUP BY state
+            """
+        ).fetchall()
+
+
+def trial_balance_fen(conn: Connection[TupleRow]) -> int:
+    """Debits less credits over all accounts, in fen: anything but 0 is wrong. The audit looks much further."""
+    row = conn.execute(
+        "SELECT coalesce(sum(debit_fen) - sum(credit_fen), 0)::bigint FROM ledger_balance"
+    ).fetchone()
+    assert row is not None, "an aggregate gives a row"
+    return int(row[0])

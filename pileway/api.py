@@ -17,6 +17,8 @@ from pileway import composition, home, web_server
 from pileway.errors import SettingsInvalid
 from pileway.rails import WECHAT_PAY
 from pileway.settings import Settings, required
+from pileway.telemetry import tracers
+from pileway.telemetry.api_telemetry import ApiTelemetry
 from pileway.web_server import Listener
 from rider_web import app as rider_app
 from rider_web.live_hub import LiveHub
@@ -35,32 +37,35 @@ def run(settings: Settings) -> None:
             rider_app.create_hub(dsn, facts) as hub,
             CommandWaits(dsn, pool) as outcomes,
             revoked.kept(),
+            tracers.opened(settings, "api") as tracing,
         ):
+            telemetry = ApiTelemetry(live_watchers=lambda: hub.subscriber_count, tracing=tracing)
 
             def stop() -> None:
                 hub.close()
                 outcomes.close()
 
-            web_server.serve(
-                [
-                    Listener(
-                        app=_public_app(settings, pool, facts, hub, outcomes),
-                        host=settings.host,
-                        port=settings.port,
-                    ),
-                    Listener(
-                        app=_device_app(settings, pool, revoked),
-                        host=settings.host,
-                        port=settings.enrolment_port,
-                        certificate=required(
-                            settings.server_certificate_path, "PILEWAY_SERVER_CERTIFICATE_PATH"
-                        ),
-                        key=required(settings.server_key_path, "PILEWAY_SERVER_KEY_PATH"),
-                        client_authority=required(settings.device_ca_path, "PILEWAY_DEVICE_CA_PATH"),
-                    ),
-                ],
-                on_stop=stop,
+            listeners = _listeners(
+                settings,
+                telemetry.watch(_public_app(settings, pool, facts, hub, outcomes), "public"),
+                telemetry.watch(_device_app(settings, pool, revoked), "device"),
             )
+            with telemetry.server(settings, pool):
+                web_server.serve(listeners, on_stop=stop)
+
+
+def _listeners(settings: Settings, public_app: FastAPI, device_app: FastAPI) -> list[Listener]:
+    return [
+        Listener(app=public_app, host=settings.host, port=settings.port),
+        Listener(
+            app=device_app,
+            host=settings.host,
+            port=settings.enrolment_port,
+            certificate=required(settings.server_certificate_path, "PILEWAY_SERVER_CERTIFICATE_PATH"),
+            key=required(settings.server_key_path, "PILEWAY_SERVER_KEY_PATH"),
+            client_authority=required(settings.device_ca_path, "PILEWAY_DEVICE_CA_PATH"),
+        ),
+    ]
 
 
 def _public_app(

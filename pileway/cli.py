@@ -126,7 +126,7 @@ def demo(
     )
     from pileway import demo as demo_module
 
-    set_up_logs("demo", to=settings.home / "log" / "demo.log")
+    set_up_logs("demo", settings=settings, to=settings.home / "log" / "demo.log")
     with expected_failures():
         raise typer.Exit(demo_module.run(settings, once=once, as_json=as_json, speed=speed))
 
@@ -159,7 +159,7 @@ def gateway() -> None:
     settings = load_settings()
     from pileway import gateway_process
 
-    set_up_logs("gateway")
+    set_up_logs("gateway", settings=settings)
     with expected_failures():
         gateway_process.run(settings)
 
@@ -170,7 +170,7 @@ def api(port: PortOption = None) -> None:
     settings = load_settings(port=port)
     from pileway import api as api_process
 
-    set_up_logs("api")
+    set_up_logs("api", settings=settings)
     with expected_failures():
         api_process.run(settings)
 
@@ -181,7 +181,7 @@ def worker() -> None:
     settings = load_settings()
     from pileway import worker_process
 
-    set_up_logs("worker")
+    set_up_logs("worker", settings=settings)
     with expected_failures():
         worker_process.run(settings)
 
@@ -192,7 +192,7 @@ def payment_sim() -> None:
     settings = load_settings()
     from pileway import payment_sim_process
 
-    set_up_logs("payment-sim")
+    set_up_logs("payment-sim", settings=settings)
     payment_sim_process.run(settings)
 
 
@@ -237,7 +237,7 @@ def sim(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     settings = load_settings(home=home, clock_speed=speed)
-    set_up_logs("sim", quiet=pile is not None)
+    set_up_logs("sim", settings=settings, quiet=pile is not None)
     if fleet is not None:
         piles = sim_process.read_fleet(fleet)
     else:

@@ -52,8 +52,16 @@ def load_settings(**options: Any) -> "Settings":
     return settings.load(**options)
 
 
-def set_up_logs(process: str, *, to: Path | None = None, quiet: bool = False) -> None:
-    """Log for this process; `quiet` leaves what is no warning out."""
+def set_up_logs(
+    process: str, *, settings: "Settings | None" = None, to: Path | None = None, quiet: bool = False
+) -> None:
+    """Log for this process, in the form the settings ask for; `quiet` leaves what is no warning out."""
     from pileway import logs
 
-    logs.set_up(process, to=to, level=logging.WARNING if quiet else logging.INFO)
+    form = "auto" if settings is None else settings.log_format
+    logs.set_up(
+        process,
+        to=to,
+        level=logging.WARNING if quiet else logging.INFO,
+        as_json=None if form == "auto" else form == "json",
+    )

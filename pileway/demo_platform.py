@@ -18,6 +18,7 @@ from pileway.settings import Settings
 from pileway.sim_process import FleetFile, FleetPile
 from pileway.street import StreetSite
 from pileway.supervisor import Supervisor
+from pileway.telemetry.server import PORT_AFTER_FIRST
 
 LOCAL_EVENING = timedelta(hours=9)
 """The first clock of a street starts at 17:00 in Shanghai, when riders come home: 09:00 UTC."""
@@ -25,6 +26,8 @@ CLOCK_MARGIN = timedelta(seconds=5)
 """Real time between two notes of the clock, with room: a killed demo goes on later, never earlier."""
 POOL_WAIT_S = 15.0
 PORTS = ("port", "payment_sim_port", "enrolment_port")
+METRICS_PORTS_APART = 100
+METRICS_PORTS_TRIED = 10
 PROCESSES = ("payment-sim", "gateway", "api", "worker")
 
 Progress = Callable[[str], None]
@@ -186,4 +189,15 @@ def _free_ports(settings: Settings) -> dict[str, int]:
     for name in PORTS:
         if name not in settings.model_fields_set and not home.port_is_free(getattr(settings, name)):
             chosen[name] = home.free_port()
+    if "metrics_port" not in settings.model_fields_set:
+        chosen["metrics_port"] = _free_metrics_port(settings)
     return chosen
+
+
+def _free_metrics_port(settings: Settings) -> int:
+    """The first of ports in a row that are free; 0, which shows nothing, if there are none."""
+    for number in range(METRICS_PORTS_TRIED):
+        port = settings.metrics_port + number * METRICS_PORTS_APART
+        if all(home.port_is_free(port + after) for after in PORT_AFTER_FIRST.values()):
+            return port
+    return 0

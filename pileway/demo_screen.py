@@ -24,6 +24,7 @@ from charging.session_states import SessionState
 from charging.sessions import ChargingSession
 from pileway.demo_platform import DemoPlatform
 from pileway.demo_riders import Riders
+from pileway.telemetry.server import PORT_AFTER_FIRST, port_of
 
 NEWEST_SESSIONS = 5
 FINISHED_SESSIONS = 4
@@ -76,6 +77,12 @@ def welcome(platform: DemoPlatform) -> RenderableType:
     addresses.add_row("operator's API, with documentation", f"[link]{web_url}/docs[/]")
     addresses.add_row("  its bearer token", token.get_secret_value())
     addresses.add_row("logs", str(platform.settings.home / "log" / "pileway.log"))
+    for process in PORT_AFTER_FIRST:
+        if port := port_of(platform.settings, process):
+            shown = f"http://{platform.settings.metrics_host}:{port}"
+            addresses.add_row(
+                f"{process}: metrics, ready, health", f"[link]{shown}/metrics[/] /ready /health"
+            )
     addresses.add_row("time series", platform.migrated.time_series.words)
     addresses.add_row("clock", f"{platform.settings.clock_speed:g} times real time; Ctrl-C stops everything")
     qr = segno.make(qr_url, error="l")

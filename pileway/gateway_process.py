@@ -2,6 +2,8 @@
 
 import os
 import socket
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from psycopg_pool import ConnectionPool
@@ -14,6 +16,10 @@ from gateway.service import Gateway, GatewayParts
 from pileway import composition
 from pileway.process import stop_event, tell_ready
 from pileway.settings import Settings, required
+from pileway.telemetry import registry, tracers
+from pileway.telemetry.gateway_metrics import GatewayCollector, LaneQuestion
+from pileway.telemetry.readiness import DatabaseCheck
+from pileway.telemetry.server import OpsServer, turning
 
 CONNECTIONS = 6
 LEASE_S = 4.0
@@ -26,8 +32,28 @@ CALM_FRAMES_PER_S = 1.0
 def run(settings: Settings) -> None:
     """Serve until told to stop."""
     stop = stop_event()
-    with composition.pool(settings, max_size=CONNECTIONS) as pool:
-        service.run(parts(settings, pool), stop=stop, watch=_ready)
+    with (
+        composition.pool(settings, max_size=CONNECTIONS) as pool,
+        tracers.opened(settings, "gateway") as tracing,
+        ExitStack() as shown,
+    ):
+
+        def show(gateway: Gateway) -> None:
+            shown.enter_context(ops_server(settings, pool, gateway))
+            tell_ready()
+
+        service.run(replace(parts(settings, pool), tracing=tracing), stop=stop, watch=show)
+
+
+def ops_server(settings: Settings, pool: ConnectionPool[Connection], gateway: Gateway) -> OpsServer:
+    """Where a running gateway shows itself."""
+    return OpsServer(
+        settings,
+        "gateway",
+        registry=registry.create(pool, GatewayCollector(gateway)),
+        health=lambda: turning(gateway.health.turned_s),
+        ready=DatabaseCheck(pool, question=LaneQuestion(gateway)),
+    )
 
 
 def parts(settings: Settings, pool: ConnectionPool[Connection]) -> GatewayParts:
@@ -52,7 +78,3 @@ def parts(settings: Settings, pool: ConnectionPool[Connection]) -> GatewayParts:
             frames_per_s=settings.flood_frames_per_s + CALM_FRAMES_PER_S * max(0.0, settings.clock_speed - 1)
         ),
     )
-
-
-def _ready(_: Gateway) -> None:
-    tell_ready()

@@ -24,10 +24,12 @@ _SECRET_VALUE = re.compile(
 )
 
 
-def set_up(process: str, *, to: Path | None = None, level: int = logging.INFO) -> None:
+def set_up(
+    process: str, *, to: Path | None = None, level: int = logging.INFO, as_json: bool | None = None
+) -> None:
     """Send the logs of this process to stderr, or to a file when the terminal is needed for something else.
 
-    A terminal gets readable lines, everything else one JSON object a line.
+    One JSON object a line, or readable lines: as `as_json` says, else by whether the output is a terminal.
 
     Standard-library logs of the parts we use (web server, job queue) come the same way from WARNING on.
     """
@@ -41,9 +43,9 @@ def set_up(process: str, *, to: Path | None = None, level: int = logging.INFO) -
         hide_secrets,
     ]
     renderer = (
-        structlog.dev.ConsoleRenderer()
-        if output.isatty()
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if as_json or (as_json is None and not output.isatty())
+        else structlog.dev.ConsoleRenderer()
     )
     structlog.configure(
         processors=[*shared, renderer],

@@ -9,7 +9,7 @@ import binascii
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -149,6 +149,17 @@ class Settings(BaseSettings):
     """Port of the simulated payment rails."""
     payment_sim_folder: Path | None = None
     """Keys and books of the simulated WeChat Pay."""
+
+    metrics_host: str = "127.0.0.1"
+    """Address on which gateway, API and worker show metrics and health; a private one, as nobody is asked who he is."""
+    metrics_port: Annotated[int, Field(ge=0, le=65_533)] = 9464
+    """Port of the gateway there; the API's is the next, the worker's the one after. 0 shows nothing."""
+    otlp_endpoint: WebUrl | None = None
+    """Collector of OpenTelemetry traces, over HTTP (http://host:4318); no traces are made when not set."""
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Which share of batches, commands and requests is traced."""
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """Lines for people, one JSON object a line, or by what the output is: a terminal or not."""
 
     clock_speed: Annotated[float, Field(gt=0, le=10_000)] = 1.0
     """How many times faster than real time the platform's clock runs; 1 outside the demo."""

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from time import monotonic
 
 import psycopg
 import structlog
@@ -18,6 +19,12 @@ from charging.waits import Waits
 from pileway import composition
 from pileway.process import tell_ready
 from pileway.settings import Settings
+from pileway.telemetry import registry
+from pileway.telemetry.business import BusinessCollector
+from pileway.telemetry.readiness import DatabaseCheck
+from pileway.telemetry.requests import Loops
+from pileway.telemetry.server import Checks, OpsServer, turning
+from pileway.telemetry.worker_metrics import WorkerMeasures
 
 log = structlog.get_logger()
 
@@ -39,25 +46,53 @@ def run(settings: Settings) -> None:
     """Work until told to stop; a lost database is waited for."""
     with composition.pool(settings, max_size=CONNECTIONS) as pool:
         desk = composition.rail_desk(settings, pool)
-        asyncio.run(_run(composition.database_url(settings), desk, composition.waits(settings)))
+        waits = composition.waits(settings)
+        measures, loops = WorkerMeasures(), Loops()
+        with ops_server(settings, pool, waits, measures, loops):
+            asyncio.run(_run(composition.database_url(settings), desk, waits, measures, loops))
 
 
-async def _run(dsn: str, desk: RailDesk, waits: Waits) -> None:
+def ops_server(
+    settings: Settings, pool: Pool, waits: Waits, measures: WorkerMeasures, loops: Loops
+) -> OpsServer:
+    """Where the worker shows itself, and what is read of the whole business."""
+    business = BusinessCollector(pool, clock=settings.clock.now, waits=waits, speed=settings.clock_speed)
+
+    def health() -> Checks:
+        return {**loops.check(), **turning({"sweep": measures.turned_s})}
+
+    return OpsServer(
+        settings,
+        "worker",
+        registry=registry.create(pool, measures, business),
+        health=health,
+        ready=DatabaseCheck(pool, question=measures.question),
+    )
+
+
+async def _run(dsn: str, desk: RailDesk, waits: Waits, measures: WorkerMeasures, loops: Loops) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loops.note("event loop")
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_sweep(desk.pool, clock=desk.clock, waits=waits, stop=stop))
-        tasks.create_task(_work(dsn, desk, stop=stop))
+        tasks.create_task(_sweep(desk.pool, clock=desk.clock, waits=waits, stop=stop, measures=measures))
+        tasks.create_task(_work(dsn, desk, stop=stop, measures=measures))
 
 
-async def _work(dsn: str, desk: RailDesk, *, stop: asyncio.Event) -> None:
+async def _work(dsn: str, desk: RailDesk, *, stop: asyncio.Event, measures: WorkerMeasures) -> None:
     while not stop.is_set():
-        app = jobs.worker_app(dsn, max_connections=QUEUE_CONNECTIONS, concurrency=JOBS_AT_ONCE)
+        app = jobs.worker_app(
+            dsn,
+            max_connections=QUEUE_CONNECTIONS,
+            concurrency=JOBS_AT_ONCE,
+            around=[measures.around_job],
+        )
         jobs.register(app, desk)
         try:
             async with app.open_async():
+                measures.queue_open = True
                 tell_ready()
                 worker = asyncio.create_task(
                     app.run_worker_async(install_signal_handlers=False, shutdown_graceful_timeout=SHUTDOWN_S)
@@ -70,23 +105,36 @@ async def _work(dsn: str, desk: RailDesk, *, stop: asyncio.Event) -> None:
                 with suppress(asyncio.CancelledError):
                     await worker
         except Exception as error:  # noqa: BLE001  # outermost line: the queue comes back with the database
+            measures.queue_open = False
             log.warning("job_queue_lost", error=type(error).__name__)
             await _pause(stop, RECONNECT_S)
 
 
-async def _sweep(pool: Pool, *, clock: Callable[[], datetime], waits: Waits, stop: asyncio.Event) -> None:
+async def _sweep(
+    pool: Pool,
+    *,
+    clock: Callable[[], datetime],
+    waits: Waits,
+    stop: asyncio.Event,
+    measures: WorkerMeasures,
+) -> None:
     while not stop.is_set():
         for step in timers.STEPS:
+            measures.turned_s = monotonic()
             try:
                 cases = await asyncio.to_thread(_repeat, pool, step, clock, waits)
             except (psycopg.OperationalError, psycopg.InternalError, PoolTimeout) as error:
+                measures.failed(step.__name__)
                 log.warning("sweep_postponed", step=step.__name__, error=type(error).__name__)
             except Exception:
                 # Outermost line: one case that cannot be handled must not end the worker, and with it refunds.
+                measures.failed(step.__name__)
                 log.exception("sweep_failed", step=step.__name__)
             else:
+                measures.swept(step.__name__, cases)
                 if cases:
                     log.info("swept", step=step.__name__, cases=cases)
+        measures.round_ended_s = monotonic()
         await _pause(stop, SWEEP_INTERVAL_S)
 
 

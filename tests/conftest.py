@@ -25,6 +25,9 @@ from pileway.certificates import Authority
 from pileway.embedded_broker import BrokerAddress, EmbeddedBroker
 from pileway.embedded_postgres import EmbeddedPostgres
 
+# Processes of tests that run beside each other would reach for the same ports; who asks for one gets it.
+os.environ.setdefault("PILEWAY_METRICS_PORT", "0")
+
 # Tests need no durability against a power cut, only the server's order of things.
 _FAST_AND_FORGETFUL = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
 
