@@ -62,6 +62,10 @@ class Fleet:
                 counter=Counter(BOOT, 2 + turn),
             )
 
+    def message(self, number: int) -> messages.MeterFrame:
+        """What the frame of this number says."""
+        return self._message(*divmod(number, len(self.piles)))
+
     def rows(self, numbers: range, *, received_at: datetime) -> Iterator[Mapping[str, object]]:
         """The samples of these frames by the columns of the sample table."""
         for number in numbers:

@@ -16,6 +16,7 @@ from database.pool import Connection
 from pileway import certificates, composition, embedded, home, street
 from pileway.bench_clients import Access
 from pileway.certificates import Authority
+from pileway.embedded import Installation
 from pileway.errors import SettingsInvalid
 from pileway.settings import Settings, required
 
@@ -27,6 +28,13 @@ Say = Callable[[str], None]
 
 @contextmanager
 def installed(settings: Settings, *, progress: Say, broker_addition: str = "") -> Generator[Settings]:
+    """The settings of `supervised` parts, for those who leave the parts alone. Raises PilewayError."""
+    with supervised(settings, progress=progress, broker_addition=broker_addition) as installation:
+        yield installation.settings
+
+
+@contextmanager
+def supervised(settings: Settings, *, progress: Say, broker_addition: str = "") -> Generator[Installation]:
     """A database with its tables and a broker, in a folder beside the home, on the same disk; leaves nothing behind.
 
     `broker_addition` is more of the broker's configuration. Raises PilewayError.
@@ -46,7 +54,7 @@ def installed(settings: Settings, *, progress: Say, broker_addition: str = "") -
         )
         with embedded.installation(own, broker_addition=broker_addition) as installation:
             migrations.migrate(composition.database_url(installation.settings))
-            yield installation.settings
+            yield installation
 
 
 def provision(
