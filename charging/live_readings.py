@@ -7,18 +7,19 @@ session's state, or anything else a reading does not tell, goes by the channel C
 
 import base64
 import struct
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 from uuid import UUID
 
 from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
 from charging import half_hours, starts
+from charging.meter_rows import MeterFrame, PortSample
 from charging.session_states import UNDER_WAY
 from charging.sessions import ChargingSession
+from database.packed_arrays import TextArray
 
 CHANGES = "session_live"
 """NOTIFY at commit, with the id of a session: whoever shows it loads it anew."""
@@ -33,6 +34,8 @@ _PAYLOAD_BYTES = 7_900
 _MOST_PACKED = _PAYLOAD_BYTES * 3 // 4 // _PACKED.size
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+_Told = list[tuple[MeterFrame, PortSample]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,66 +55,34 @@ class Reading:
         return half_hours.slot_at(self.sampled_at)
 
 
-class Metered(Protocol):
-    """A meter frame, as far as it matters here."""
-
-    @property
-    def pile_id(self) -> str: ...
-    @property
-    def sampled_at(self) -> datetime: ...
-    @property
-    def received_at(self) -> datetime: ...
-
-
-class Sampled(Protocol):
-    """A sample of one port, as far as it matters here."""
-
-    @property
-    def session_id(self) -> UUID: ...
-    @property
-    def elapsed_s(self) -> int: ...
-    @property
-    def power_dw(self) -> int: ...
-    @property
-    def energy_dwh(self) -> int: ...
-    @property
-    def phase(self) -> int: ...
-
-
-def tell(conn: Connection[TupleRow], samples: Sequence[tuple[Metered, Sampled]]) -> None:
-    """Begin the sessions that these new samples prove to be charging, and tell of those that are watched.
+def tell(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> None:
+    """Begin the sessions that the samples of these new frames prove to be charging, and tell of those watched.
 
     Costs one look-up by pile, and nothing more for sessions that nobody watches.
     """
-    rows = conn.execute(
-        """
-        SELECT session_id, pile_id, true AS begins
-          FROM charging_session
-         WHERE pile_id = ANY(%(pile_ids)s)
-           AND state IN ('paid', 'awaiting_code', 'code_lapsed', 'starting', 'pending_plug')
-         UNION ALL
-        SELECT session_id, pile_id, false
-          FROM session_watch WHERE pile_id = ANY(%(pile_ids)s) AND watched_until > statement_timestamp()
-        """,
-        {"pile_ids": list({frame.pile_id for frame, _ in samples})},
-    ).fetchall()
+    rows = (
+        conn.cursor(binary=True)
+        .execute(
+            """
+            SELECT pile_id, session_id, true AS begins
+              FROM charging_session
+             WHERE pile_id = ANY(%(pile_ids)s)
+               AND state IN ('paid', 'awaiting_code', 'code_lapsed', 'starting', 'pending_plug')
+             UNION ALL
+            SELECT pile_id, session_id, false
+              FROM session_watch WHERE pile_id = ANY(%(pile_ids)s) AND watched_until > statement_timestamp()
+            """,
+            {"pile_ids": TextArray.of(list({frame.pile_id for frame in frames}))},
+        )
+        .fetchall()
+    )
     if not rows:
         return
-    before_charge: set[UUID] = {session_id for session_id, _, begins in rows if begins}
-    watched: set[UUID] = {session_id for session_id, _, begins in rows if not begins}
-    told = _of_sessions(samples, {session_id: pile_id for session_id, pile_id, _ in rows})
-    for session_id in sorted(before_charge & told.keys()):
-        frame, sample = told[session_id][-1]
-        # The pile's word for it was lost with a broker, or is still on its way.
-        starts.started(
-            conn,
-            pile_id=frame.pile_id,
-            session_id=session_id,
-            command_id=None,
-            claimed_at=frame.sampled_at - timedelta(seconds=sample.elapsed_s),
-            now=frame.received_at,
-        )
-    _notify(conn, {session_id: told[session_id] for session_id in watched & told.keys()})
+    told = _of_sessions(frames, rows)
+    _begin(conn, [told[key] for _, session_id, begins in rows if begins and (key := session_id.int) in told])
+    _notify(
+        conn, [told[key] for _, session_id, begins in rows if not begins and (key := session_id.int) in told]
+    )
 
 
 def watch(conn: Connection[TupleRow], session_ids: Collection[UUID], *, life_s: float) -> None:
@@ -164,27 +135,8 @@ def newest(conn: Connection[TupleRow], sessions: Iterable[ChargingSession]) -> d
     return {reading.session_id: reading for reading in found}
 
 
-def pack(readings: Sequence[Reading]) -> list[str]:
-    """Readings as the payloads of as few notifications as will hold them."""
-    packed = [
-        _PACKED.pack(
-            reading.session_id.bytes,
-            (reading.sampled_at - _EPOCH) // _MICROSECOND,
-            reading.power_dw,
-            reading.energy_dwh,
-            reading.elapsed_s,
-            reading.phase,
-        )
-        for reading in readings
-    ]
-    return [
-        base64.b64encode(b"".join(packed[first : first + _MOST_PACKED])).decode()
-        for first in range(0, len(packed), _MOST_PACKED)
-    ]
-
-
 def unpack(payload: str) -> list[Reading]:
-    """The readings of one notification. Raises ValueError for what `pack` did not make."""
+    """The readings of one notification. Raises ValueError for what was not sent here."""
     try:
         rows = list(_PACKED.iter_unpack(base64.b64decode(payload, validate=True)))
     except struct.error as error:
@@ -195,46 +147,71 @@ def unpack(payload: str) -> list[Reading]:
     ]
 
 
-def _of_sessions(
-    samples: Sequence[tuple[Metered, Sampled]], piles: Mapping[UUID, str]
-) -> dict[UUID, list[tuple[Metered, Sampled]]]:
-    """The samples of these sessions from their own piles, oldest first."""
-    told: dict[UUID, list[tuple[Metered, Sampled]]] = {}
-    for frame, sample in samples:
-        if piles.get(sample.session_id) == frame.pile_id:
-            told.setdefault(sample.session_id, []).append((frame, sample))
+def _of_sessions(frames: Sequence[MeterFrame], rows: Iterable[tuple[str, UUID, bool]]) -> dict[int, _Told]:
+    """The samples of these sessions from their own piles, oldest first, by a number that is cheap to hash."""
+    by_pile: dict[str, set[int]] = {}
+    for pile_id, session_id, _ in rows:
+        by_pile.setdefault(pile_id, set()).add(session_id.int)
+    told: dict[int, _Told] = {}
+    for frame in frames:
+        if wanted := by_pile.get(frame.pile_id):
+            for sample in frame.samples:
+                if (key := sample.session_id.int) in wanted:
+                    told.setdefault(key, []).append((frame, sample))
     for pairs in told.values():
-        pairs.sort(key=lambda pair: pair[0].sampled_at)
+        if len(pairs) > 1:
+            pairs.sort(key=lambda pair: pair[0].sampled_at)
     return told
 
 
-def _notify(conn: Connection[TupleRow], told: Mapping[UUID, list[tuple[Metered, Sampled]]]) -> None:
+def _begin(conn: Connection[TupleRow], told: Iterable[_Told]) -> None:
+    """The pile's word for the start was lost with a broker, or is still on its way."""
+    for pairs in sorted(told, key=lambda pairs: pairs[-1][1].session_id):
+        frame, sample = pairs[-1]
+        starts.started(
+            conn,
+            pile_id=frame.pile_id,
+            session_id=sample.session_id,
+            command_id=None,
+            claimed_at=frame.sampled_at - timedelta(seconds=sample.elapsed_s),
+            now=frame.received_at,
+        )
+
+
+def _notify(conn: Connection[TupleRow], told: Iterable[_Told]) -> None:
     """Tell the newest reading of each; where samples of several slots came at once, that the session changed."""
-    readings: list[Reading] = []
+    packed: list[bytes] = []
     notes: list[tuple[str, str]] = []
-    for session_id, pairs in told.items():
-        first, last = (_reading(*pairs[place]) for place in (0, -1))
-        if first.slot_at == last.slot_at:
-            readings.append(last)
+    for pairs in told:
+        frame, sample = pairs[-1]
+        if len(pairs) == 1 or half_hours.slot_at(pairs[0][0].sampled_at) == half_hours.slot_at(
+            frame.sampled_at
+        ):
+            packed.append(_packed(frame, sample))
         else:
-            notes.append((CHANGES, str(session_id)))
-    notes += [(READINGS, payload) for payload in pack(readings)]
+            notes.append((CHANGES, str(sample.session_id)))
+    for first in range(0, len(packed), _MOST_PACKED):
+        piece = b"".join(packed[first : first + _MOST_PACKED])
+        notes.append((READINGS, base64.b64encode(piece).decode()))
     if notes:
         conn.execute(
             """
             SELECT pg_notify(channel, payload)
-              FROM unnest(%(channels)s::text[], %(payloads)s::text[]) AS note (channel, payload)
+              FROM unnest(%(channels)s, %(payloads)s) AS note (channel, payload)
             """,
-            {"channels": [channel for channel, _ in notes], "payloads": [payload for _, payload in notes]},
+            {
+                "channels": TextArray.of([channel for channel, _ in notes]),
+                "payloads": TextArray.of([payload for _, payload in notes]),
+            },
         )
 
 
-def _reading(frame: Metered, sample: Sampled) -> Reading:
-    return Reading(
-        sample.session_id,
-        frame.sampled_at,
-        sample.elapsed_s,
+def _packed(frame: MeterFrame, sample: PortSample) -> bytes:
+    return _PACKED.pack(
+        sample.session_id.bytes,
+        (frame.sampled_at - _EPOCH) // _MICROSECOND,
         sample.power_dw,
         sample.energy_dwh,
+        sample.elapsed_s,
         sample.phase,
     )
