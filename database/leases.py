@@ -97,6 +97,15 @@ def held(conn: Connection, lanes: Sequence[int]) -> list[int]:
     return [lane for (lane,) in rows]
 
 
+def owner_of(conn: Connection, lane: int) -> str | None:
+    """Who holds a lane now; None while nobody does."""
+    row = conn.execute(
+        "SELECT owner FROM lane_lease WHERE lane = %(lane)s AND expires_at > clock_timestamp()",
+        {"lane": lane},
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 def _take_free(conn: Connection, *, lane: int, owner: str, ttl_s: float) -> Lease | None:
     row = conn.execute(
         """

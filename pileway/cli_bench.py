@@ -100,3 +100,41 @@ def bench_ingest(
             ways=ways,
             as_json=as_json,
         )
+
+
+@bench.command("survive")
+def bench_survive(
+    frames: Annotated[int, typer.Option(help="Frames to send.", min=1000, max=10_000_000)] = 1_000_000,
+    kills: Annotated[int, typer.Option(help="How often each part is killed.", min=1, max=1000)] = 12,
+    piles: Annotated[int, typer.Option(help="Piles that send.", min=1, max=1000)] = 100,
+    rate: Annotated[float, typer.Option(help="Frames a second of all piles.", min=1, max=100_000)] = 2500.0,
+    kept: Annotated[
+        float,
+        typer.Option(
+            help="Seconds a pile keeps a frame that the broker took; 0 shows what a killed broker costs.",
+            min=0,
+            max=3600,
+        ),
+    ] = 15.0,
+    seed: Annotated[int, typer.Option(help="The same seed kills the same parts at the same frames.")] = 1,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The report as one JSON object on the last line.")
+    ] = False,
+    home: HomeOption = None,
+) -> None:
+    """Kill gateways, broker and database while piles send; then compare what is stored with what was sent."""
+    settings = load_settings(home=home)
+    from pileway import bench_survive as bench_module
+
+    set_up_logs("bench", quiet=True)
+    with expected_failures():
+        bench_module.run(
+            settings,
+            frames=frames,
+            kills=kills,
+            pile_count=piles,
+            per_s=rate,
+            kept_s=kept,
+            seed=seed,
+            as_json=as_json,
+        )

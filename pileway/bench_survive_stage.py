@@ -1,0 +1,180 @@
+"""Where `pileway bench survive` plays: supervised parts of its own that are killed, and piles that go on sending."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection as Pipe
+
+import psycopg
+
+from database import leases
+from database.pool import open_pool
+from pileway import (
+    bench_fleet,
+    bench_installation,
+    bench_processes,
+    bench_survive_check,
+    bench_survive_piles,
+    composition,
+)
+from pileway.bench_fleet import Fleet
+from pileway.bench_installation import Say
+from pileway.bench_survive_check import Verdict
+from pileway.bench_survive_piles import Journey, Told
+from pileway.embedded import Installation
+from pileway.errors import NotReady, PilewayError
+from pileway.settings import Settings
+
+GATEWAYS = ("gateway-1", "gateway-2")
+LANE = 0
+PARTS = ("gateway", "broker", "database")
+PORT_COUNT = 2
+CUT_EVERY_S = 30.0
+BACK_LIMIT_S = 120.0
+STILL_LIMIT_S = 120.0
+"""Nothing moves for so long: something is lost for good."""
+POLL_S = 0.1
+
+
+class Stuck(PilewayError):
+    """Nothing moves any more."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Kill a part once the broker took so many frames; of the gateways, the one that serves."""
+
+    at_frame: int
+    part: str
+
+
+def plan(seed: int, *, frames: int, kills: int) -> list[Kill]:
+    """`kills` of each part at random points, the same for the same seed."""
+    dice = random.Random(seed)  # noqa: S311 - a story to repeat
+    parts = [part for part in PARTS for _ in range(kills)]
+    dice.shuffle(parts)
+    points = sorted(dice.randrange(frames // 20, frames) for _ in parts)
+    return [Kill(point, part) for point, part in zip(points, parts, strict=True)]
+
+
+@dataclass
+class Stage:
+    """Everything runs, and the piles send."""
+
+    fleet: Fleet
+    frames: int
+    _installation: Installation
+    _piles: Pipe
+
+    def told(self) -> Told:
+        """What the piles did so far."""
+        self._piles.send(None)
+        return bench_processes.receive(self._piles, "the piles")
+
+    def wait(self, until: Callable[[Told], bool], *, tick: Callable[[Told], None]) -> None:
+        """Until the piles did enough. Raises Stuck when the broker takes nothing for STILL_LIMIT_S."""
+        taken, since_s = -1, time.monotonic()
+        while not until(told := self.told()):
+            tick(told)
+            if told.taken != taken:
+                taken, since_s = told.taken, time.monotonic()
+            elif time.monotonic() - since_s > STILL_LIMIT_S:
+                raise Stuck(f"the broker took no frame for {STILL_LIMIT_S:.0f} s")
+            time.sleep(POLL_S)
+
+    def kill(self, part: str) -> str:
+        """Kill -9 a part as soon as it runs; gives the process's name."""
+        name = self._serving_gateway() if part == "gateway" else part
+        os.kill(self._running(name), signal.SIGKILL)
+        return name
+
+    def wait_for_all(self) -> None:
+        """Until every part runs again."""
+        for name in (*GATEWAYS, "broker", "database"):
+            self._running(name)
+
+    def judged(self, *, tick: Callable[[int], None]) -> Verdict:
+        """Wait until nothing more is stored, then compare frame by frame. Raises Stuck."""
+        stored, since_s = -1, time.monotonic()
+        while stored < self.frames and time.monotonic() - since_s < STILL_LIMIT_S:
+            time.sleep(POLL_S)
+            now_stored = self._stored()
+            tick(now_stored)
+            if now_stored != stored:
+                stored, since_s = now_stored, time.monotonic()
+        return bench_survive_check.judge(self._dsn, self.fleet, self.frames)
+
+    def restarts(self) -> dict[str, int]:
+        """How often each process was started again."""
+        return {state.name: state.restarts for state in self._installation.supervisor.states()}
+
+    @property
+    def _dsn(self) -> str:
+        return composition.database_url(self._installation.settings)
+
+    def _stored(self) -> int:
+        try:
+            return bench_survive_check.stored_frames(self._dsn)
+        except psycopg.OperationalError:
+            return -1
+
+    def _serving_gateway(self) -> str:
+        """The one that holds the lane; the first while nobody can say."""
+        owner = None
+        with suppress(psycopg.OperationalError), psycopg.connect(self._dsn, connect_timeout=2) as conn:
+            owner = leases.owner_of(conn, LANE)
+        pids = {state.name: state.pid for state in self._installation.supervisor.states()}
+        serving = [name for name in GATEWAYS if owner is not None and f"-{pids[name]}-" in owner]
+        return serving[0] if serving else GATEWAYS[0]
+
+    def _running(self, name: str) -> int:
+        deadline_s = time.monotonic() + BACK_LIMIT_S
+        while time.monotonic() < deadline_s:
+            [state] = [state for state in self._installation.supervisor.states() if state.name == name]
+            if state.pid is not None:
+                return state.pid
+            time.sleep(POLL_S)
+        raise NotReady(f"{name} did not come back within {BACK_LIMIT_S:.0f} s")
+
+
+@contextmanager
+def opened(
+    settings: Settings, *, frames: int, pile_count: int, per_s: float, kept_s: float, seed: int, say: Say
+) -> Generator[Stage]:
+    """Run all of it in a folder beside the home and leave nothing behind. Raises PilewayError."""
+    with ExitStack() as stack:
+        quiet = settings.with_values(metrics_port=0)
+        installation = stack.enter_context(bench_installation.supervised(quiet, progress=say))
+        own = installation.settings
+        say("enrolling piles and opening sessions")
+        fleet = _fleet(own, pile_count)
+        authority = bench_installation.device_authority(own)
+        journey = Journey(
+            fleet=fleet,
+            access=[bench_installation.access(own, authority, pile.pile_id) for pile in fleet.piles],
+            frames=frames,
+            per_s=per_s,
+            kept_s=kept_s,
+            cut_every_s=CUT_EVERY_S,
+            seed=seed,
+        )
+        say("starting two gateways and the piles")
+        for name in GATEWAYS:
+            installation.supervisor.add_process(name, ["gateway"], own.environment())
+        piles = stack.enter_context(
+            bench_processes.start(bench_survive_piles.serve, journey, own.home / "log" / "piles.log")
+        )
+        bench_processes.receive(piles, "the piles")
+        yield Stage(fleet, frames, installation, piles)
+
+
+def _fleet(settings: Settings, pile_count: int) -> Fleet:
+    names = [f"BENCH-{number:04}" for number in range(pile_count)]
+    dsn = composition.database_url(settings)
+    with open_pool(dsn, min_size=1, max_size=1, timeout_s=BACK_LIMIT_S) as pool:
+        secrets = bench_installation.provision(pool, settings, names, port_count=PORT_COUNT)
+        return bench_fleet.open_fleet(pool, secrets, port_count=PORT_COUNT, now=settings.clock.now())

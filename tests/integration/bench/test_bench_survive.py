@@ -1,0 +1,37 @@
+"""`pileway bench survive` in short: parts killed under load, and exactly what was sent is stored. No time is judged."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+LIMIT_S = 300
+SHORT = ("--frames", "20000", "--kills", "2", "--piles", "30", "--rate", "4000", "--kept", "9")
+
+
+def _bench(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("PILEWAY_")}
+    return subprocess.run(
+        [sys.executable, "-m", "pileway", "bench", "survive", "--home", str(folder / "home"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        env=bare,
+        check=False,
+    )
+
+
+def test_whatever_is_killed_exactly_what_was_sent_is_stored(work_folder: Path) -> None:
+    done = _bench(*SHORT, "--json", folder=work_folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["exact"]
+    assert (told["sent"], told["stored"], told["samples"]) == (20_000, 20_000, 40_000)
+    assert (told["missing"], told["strangers"], told["different"]) == (0, 0, 0)
+    assert told["kills"] == {"broker": 2, "database": 2, "gateway": 2}
+    assert told["restarts"]["broker"] == told["restarts"]["database"] == 2
+    assert told["restarts"]["gateway-1"] + told["restarts"]["gateway-2"] >= 2
+    assert told["said_again"] > 0
+    assert told["sent_twice"] > 0
+    assert not list(work_folder.glob(".pileway-bench-*"))
