@@ -29,12 +29,12 @@ class Acknowledgements:
         with self._lock:
             self.generation += 1
             self.open = True
+            self._packets.clear()
 
     def end(self) -> None:
-        """The connection is lost, and what was to go out over it with it."""
+        """The connection is lost or about to be left: what was added before may still go out over it."""
         with self._lock:
             self.open = False
-            self._packets.clear()
 
     def add(self, frames: "Sequence[Frame]") -> int:
         """Acknowledge frames; how many of them may be."""

@@ -15,6 +15,7 @@ threads have for the broker goes out together.
 import random
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event, Thread
@@ -48,6 +49,8 @@ from gateway.wire import Waker
 
 FRAMES_PER_DELIVERY = 500
 """Between two of these the broker is told what there is to tell."""
+LEAVE_TIMEOUT_S = 0.5
+"""For the broker to hang up once it has heard that we leave."""
 STOP_GRACE_S = 1.0
 """For the thread to take its leave; then the connection is cut."""
 STOP_TIMEOUT_S = 3.0
@@ -268,7 +271,17 @@ class Link:
             elif alive.silent(monotonic()):
                 raise LinkLost("the broker is silent")
             self._speak(connection, alive)
-        connection.wire.send(DisconnectPacket().write())
+        self._take_leave(connection)
+
+    def _take_leave(self, connection: Connection) -> None:
+        """Say what is left to say, and let the broker hang up: who does it first may take his last words with him."""
+        said = self._acks.take() + self._outgoing.next_packets() + DisconnectPacket().write()
+        connection.wire.send(said)
+        deadline_s = monotonic() + LEAVE_TIMEOUT_S
+        with suppress(LinkLost, OSError):
+            while (left_s := deadline_s - monotonic()) > 0:
+                if connection.wire.wait(left_s):
+                    connection.read()
 
     def _begin(self, connection: Connection) -> None:
         self._acks.begin()
@@ -368,16 +381,12 @@ class Link:
     def _note_loss(self, error: Exception, *, connected: bool) -> None:
         if self._stopping.is_set():
             return
+        why = str(error)
         if connected:
-            log.info("link_down", client_id=self.client_id, reason=str(error))
+            log.info("link_down", client_id=self.client_id, reason=why)
             return
-        log.warning(
-            "broker_unreachable",
-            client_id=self.client_id,
-            host=self._address.host,
-            port=self._address.port,
-            reason=str(error),
-        )
+        host, port = self._address.host, self._address.port
+        log.warning("broker_unreachable", client_id=self.client_id, host=host, port=port, reason=why)
 
     def _lose_connection(self) -> None:
         self._acks.end()

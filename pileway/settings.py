@@ -29,6 +29,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from gateway.broker_address import BrokerAddress
+from gateway.errors import BrokerUrlInvalid
 from pileway.clock import Clock
 from pileway.errors import SettingsInvalid
 
@@ -61,6 +63,16 @@ def _check_database_url(url: SecretStr) -> SecretStr:
 
 
 def _check_broker_url(url: str) -> str:
+    try:
+        BrokerAddress.parse(url)
+    except BrokerUrlInvalid:
+        raise ValueError(
+            "must be mqtts://host[:port], or mqtt:// to this machine alone (127.0.0.1)"
+        ) from None
+    return url
+
+
+def _check_device_broker_url(url: str) -> str:
     if not url.startswith("mqtts://"):
         raise ValueError("must start with mqtts://")
     return url
@@ -81,6 +93,7 @@ def _check_file(path: Path) -> Path:
 Key = Annotated[SecretBytes, BeforeValidator(_decode_key)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_check_broker_url)]
+DeviceBrokerUrl = Annotated[str, AfterValidator(_check_device_broker_url)]
 WebUrl = Annotated[str, AfterValidator(_check_web_url)]
 ExistingFile = Annotated[Path, AfterValidator(_check_file)]
 Token = Annotated[SecretStr, Field(min_length=MIN_TOKEN_LENGTH)]
@@ -103,8 +116,8 @@ class Settings(BaseSettings):
     """Port of the embedded PostgreSQL; a free one when not set."""
 
     broker_url: BrokerUrl | None = None
-    """mqtts://...; the gateway's side of a broker of your own, in place of the embedded one."""
-    device_broker_url: BrokerUrl | None = None
+    """mqtts://..., or mqtt:// on this machine; the gateway's side of a broker of your own, in place of ours."""
+    device_broker_url: DeviceBrokerUrl | None = None
     """What piles are told at enrolment; `broker_url` when not set."""
     device_port: Port | None = None
     """Port the embedded broker gives piles; a free one when not set."""

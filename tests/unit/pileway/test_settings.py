@@ -29,6 +29,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PILEWAY_PORT", "70000", "65535"),
         ("PILEWAY_DATABASE_URL", "mysql://host/db", "postgresql://"),
         ("PILEWAY_BROKER_URL", "mqtt://host:1883", "mqtts://"),
+        ("PILEWAY_DEVICE_BROKER_URL", "mqtt://127.0.0.1:1883", "mqtts://"),
         ("PILEWAY_PUBLIC_URL", "host", "https://"),
         ("PILEWAY_KEY_ENCRYPTION_KEY", "not base64!", "base64"),
         ("PILEWAY_KEY_ENCRYPTION_KEY", base64.b64encode(b"short").decode(), "5 bytes"),
