@@ -1,6 +1,7 @@
 """The pile's MQTT connection: mutual TLS, MQTT 5, a persistent session, a last will, reconnection with jitter."""
 
 import asyncio
+import contextlib
 import random
 import socket
 import ssl
@@ -134,13 +135,17 @@ class Link:
 
     async def _serve(self) -> None:
         pile_id = self._identity.pile_id
-        connection = _Connection(self._identity, self._tls, self._device.connecting())
+        tls = self._tls
+        connection = _Connection(self._identity, tls, self._device.connecting())
         async with connection as client:
             shard = topics.shard_of(pile_id)
             await client.subscribe(topics.subscription(Direction.DOWN, shard=shard, pile_id=pile_id), qos=1)
             self._connection = connection
             self._device.connected()
             log.debug("pile_link_up", pile_id=pile_id)
+            if tls is not self._tls:
+                # The certificate was renewed in the meantime.
+                connection.cut()
             await tasks.first_ends(self._listen(client), self._talk(client))
 
     async def _listen(self, client: aiomqtt.Client) -> None:
@@ -213,4 +218,5 @@ class _Connection(aiomqtt.Client):
         broken = self._client.socket()
         if isinstance(broken, socket.socket):
             # A TLS socket's own way forgets the keys and would read what still arrives as if it were plain.
-            socket.socket.shutdown(broken, socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(broken, socket.SHUT_RDWR)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from itertools import takewhile
+from typing import TypeGuard
 
 from device_sim.configuration import UNSENT_FRAMES_MAX, UNSENT_RECORDS_MAX
 from protocol.fields import Message
@@ -22,6 +23,8 @@ _FLEETING = (Alarm, Boot, Heartbeat, LocalStart, RelayUp, Settlement, TimeReques
 class Outbox:
     """A queue in two lanes. ``open`` turns true with ``boot_ack``: until then only Boot passes.
 
+    Samples go in the slow one, where those of children take turns with the pile's own.
+
     A message that has its own repetition (boot and records), that somebody else keeps (a child's frame) or that has no
     worth later (heartbeat) is dropped with the link; everything else waits for the next one. Of more than memory
     holds, the oldest go. Kinds that are ``silenced`` never get out.
@@ -34,10 +37,15 @@ class Outbox:
         self.silenced: tuple[type[Message], ...] = ()
         self._urgent: deque[Message] = deque()
         self._frames: deque[MeterFrame] = deque()
+        self._relayed: deque[RelayUp] = deque()
+        self._childs_turn = False
 
     def put(self, message: Message) -> None:
         """Say this as soon as possible."""
         if isinstance(message, self.silenced) or (isinstance(message, _FLEETING) and not self.linked):
+            return
+        if _carries(message, MeterFrame):
+            self._relayed.append(message)
             return
         if not isinstance(message, MeterFrame):
             self._urgent.insert(self._place(message), message)
@@ -56,9 +64,9 @@ class Outbox:
 
     def _place(self, message: Message) -> int:
         """Alarms wait for nothing but the first word on a connection."""
-        if not isinstance(message, Alarm):
+        if not _is_alarm(message):
             return len(self._urgent)
-        ahead = takewhile(lambda waiting: isinstance(waiting, Alarm | Heartbeat), self._urgent)
+        ahead = takewhile(lambda waiting: _is_alarm(waiting) or isinstance(waiting, Heartbeat), self._urgent)
         return sum(1 for _ in ahead)
 
     def take(self) -> Message | None:
@@ -70,6 +78,9 @@ class Outbox:
             return boot
         if self._urgent:
             return self._urgent.popleft()
+        self._childs_turn = bool(self._relayed) and not (self._childs_turn and self._frames)
+        if self._childs_turn:
+            return self._relayed.popleft()
         return self._frames.popleft() if self._frames else None
 
     def put_back(self, message: Message) -> None:
@@ -83,8 +94,18 @@ class Outbox:
         """Forget what is worth nothing later."""
         self.linked = False
         self._urgent = deque(message for message in self._urgent if not isinstance(message, _FLEETING))
+        self._relayed.clear()
 
     @property
     def unsent(self) -> int:
         """How many records wait."""
-        return len(self._urgent) + len(self._frames)
+        return len(self._urgent) + len(self._frames) + len(self._relayed)
+
+
+def _carries(message: Message, kind: type[Message]) -> TypeGuard[RelayUp]:
+    """Whether this is a child's message of a kind, on its way through its host."""
+    return isinstance(message, RelayUp) and message.name == kind.message
+
+
+def _is_alarm(message: Message) -> bool:
+    return isinstance(message, Alarm) or _carries(message, Alarm)

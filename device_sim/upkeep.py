@@ -66,3 +66,5 @@ async def keep_certificate(
         else:
             identity, failed = fresh, 0
             renewed(identity)
+            # However old the new one may be: a platform gives only so many a day.
+            await asyncio.sleep(renewal.LOOK_EVERY_S)

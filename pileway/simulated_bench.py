@@ -84,16 +84,23 @@ class SimulatedWorkshop:
     @asynccontextmanager
     async def bench(self, order: Order) -> AsyncGenerator["SimulatedBench"]:
         """A new simulated pile, not powered yet."""
-        bench = SimulatedBench(self._config(order), order, self._loop, self._maker, self.prepare)
+        bench = self._bench(order, None)
         try:
             yield bench
         finally:
-            await bench.put_away()
+            for each in (*bench.children, bench):
+                await each.put_away()
 
     def prepare(self, pile: SimulatedPile) -> None:
         """Called with each pile before it runs; a workshop of special piles has something to do here."""
 
-    def _config(self, order: Order) -> PileConfig:
+    def _bench(self, order: Order, host: "SimulatedBench | None") -> "SimulatedBench":
+        config = self._config(order, None if host is None else host.pile_id)
+        bench = SimulatedBench(config, order, self._loop, self._maker, self.prepare, host)
+        bench.children = [self._bench(child, bench) for child in order.children]
+        return bench
+
+    def _config(self, order: Order, host: str | None) -> PileConfig:
         return PileConfig(
             pile_id=order.pile_id,
             port_count=order.port_count,
@@ -104,11 +111,12 @@ class SimulatedWorkshop:
             battery_clock=order.has_clock,
             model=self._maker.model,
             firmware_key=self._maker.public_key,
+            host=host,
         )
 
 
 class SimulatedBench:
-    """One simulated pile; what is done to it is done in its own thread."""
+    """One simulated pile, perhaps behind a ``host``; what is done to it is done in its own thread."""
 
     def __init__(
         self,
@@ -117,24 +125,43 @@ class SimulatedBench:
         loop: asyncio.AbstractEventLoop,
         maker: SimulatedMaker,
         prepare: Callable[[SimulatedPile], None],
+        host: "SimulatedBench | None",
     ) -> None:
         self._config = config
         self._order = order
         self._loop = loop
         self.maker = maker
+        self.children: list[SimulatedBench] = []
         self._prepare = prepare
-        self._fleet: Fleet | None = None
+        self._host = host
+        self.fleet: Fleet | None = None
+        self._pile: SimulatedPile | None = None
         self._running: asyncio.Task[None] | None = None
+
+    @property
+    def pile_id(self) -> str:
+        """The pile's name."""
+        return self._config.pile_id
 
     async def power_on(self) -> None:
         """Let the pile enrol and run."""
 
         async def begin() -> None:
-            self._fleet = Fleet([self._config], clock=self._order.clock, speed=self._order.speed)
-            self._prepare(self._fleet.pile(self._config.pile_id))
-            self._running = asyncio.create_task(self._fleet.run())
+            if self._host is None:
+                fleet = self.fleet = Fleet([self._config], clock=self._order.clock, speed=self._order.speed)
+                self._pile, run = fleet.pile(self.pile_id), fleet.run
+            else:
+                assert self._host.fleet is not None, "a host is powered on before the piles behind it"
+                self._pile = self._host.fleet.stranger(self._config)
+                run = self._pile.run
+            self._prepare(self._pile)
+            self._running = asyncio.create_task(run())
 
         await self._there(begin)
+
+    async def jam_radio(self, for_s: float) -> None:
+        """Jam the radio for so many real seconds."""
+        await self._do(lambda pile: pile.drop_link(for_s))
 
     async def cut_power(self, for_s: float) -> None:
         """Take the mains away for so many real seconds."""
@@ -171,13 +198,15 @@ class SimulatedBench:
             if self._running is not None:
                 self._running.cancel()
                 await asyncio.wait({self._running}, timeout=STOP_LIMIT_S)
+                if self._running.done() and not self._running.cancelled():
+                    _note(self._loop, {"message": repr(self._running.exception())})
 
         await self._there(end)
 
     async def _do(self, action: Callable[[SimulatedPile], _T]) -> _T:
         async def act() -> _T:
-            assert self._fleet is not None, "the pile is powered on first"
-            return action(self._fleet.pile(self._config.pile_id))
+            assert self._pile is not None, "the pile is powered on first"
+            return action(self._pile)
 
         return await self._there(act)
 

@@ -4,7 +4,7 @@ import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -18,8 +18,24 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-CERTIFICATE_LIFE: Final = timedelta(days=30)
-_CLOCK_SLACK: Final = timedelta(hours=1)
+
+class Life(NamedTuple):
+    """How old a certificate is when it is issued, and how long it is still good."""
+
+    age: timedelta
+    left: timedelta
+
+
+YOUNG: Final = Life(timedelta(hours=1), timedelta(days=30))
+BEFORE_LAST_THIRD: Final = Life(timedelta(days=18), timedelta(days=12))
+IN_LAST_THIRD: Final = Life(timedelta(days=22), timedelta(days=8))
+
+
+class Issued(NamedTuple):
+    """A certificate and its issuer in PEM, and its serial number."""
+
+    chain_pem: str
+    serial: int
 
 
 class RequestRefused(Exception):
@@ -47,9 +63,13 @@ class Authority:
         assert isinstance(key, ec.EllipticCurvePrivateKey), "the device CA is one of ours"
         self._key = key
 
-    def chain_for(self, csr_pem: str, *, pile_id: str) -> str:
-        """The certificate a request asks for, and its issuer, in PEM. Raises RequestRefused."""
-        return self._chain(_key_of(csr_pem, pile_id), pile_id)
+    def issue(self, csr_pem: str, *, pile_id: str, life: Life = YOUNG) -> Issued:
+        """The certificate a request asks for. Raises RequestRefused."""
+        return self._issued(_key_of(csr_pem, pile_id), pile_id, life)
+
+    def issue_for_another_key(self, *, pile_id: str) -> Issued:
+        """A certificate in a pile's name for a key that nobody has."""
+        return self._issued(ec.generate_private_key(ec.SECP256R1()).public_key(), pile_id, YOUNG)
 
     def stand_in(self, pile_id: str, folder: Path) -> ssl.SSLContext:
         """A client's side of mutual TLS under a pile's name, with a key of the kit's own."""
@@ -57,12 +77,12 @@ class Authority:
         path = folder / f"{pile_id}.stand-in.pem"
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         path.touch(mode=0o600)
-        path.write_bytes(private + self._chain(key.public_key(), pile_id).encode())
+        path.write_bytes(private + self._issued(key.public_key(), pile_id, YOUNG).chain_pem.encode())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_cert_chain(path)
         return context
 
-    def _chain(self, key: ec.EllipticCurvePublicKey, common_name: str) -> str:
+    def _issued(self, key: ec.EllipticCurvePublicKey, common_name: str, life: Life) -> Issued:
         now = datetime.now(UTC)
         certificate = (
             x509.CertificateBuilder()
@@ -70,8 +90,8 @@ class Authority:
             .issuer_name(self._ca.subject)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _CLOCK_SLACK)
-            .not_valid_after(now + CERTIFICATE_LIFE)
+            .not_valid_before(now - life.age)
+            .not_valid_after(now + life.left)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
@@ -80,7 +100,8 @@ class Authority:
             )
             .sign(self._key, SHA256())
         )
-        return certificate.public_bytes(Encoding.PEM).decode() + self._ca_pem.decode()
+        chain_pem = certificate.public_bytes(Encoding.PEM).decode() + self._ca_pem.decode()
+        return Issued(chain_pem, certificate.serial_number)
 
 
 def _key_of(csr_pem: str, pile_id: str) -> ec.EllipticCurvePublicKey:

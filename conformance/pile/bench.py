@@ -1,6 +1,6 @@
 """What may be done to a pile beyond the wire: by the simulator's adapter, or by a person who is asked to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +33,10 @@ class Ability(StrEnum):
     """type a code in"""
     FIRMWARE = "firmware"
     """make and sign firmware as the pile's maker"""
+    CHILDREN = "children"
+    """a pile with others behind it that have only a radio"""
+    RADIO = "radio"
+    """jam the radio of a pile behind another"""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Order:
-    """The pile a case wants: who it is, where it enrols, and by which clock it lives."""
+    """The pile a case wants: who it is, where it enrols, by which clock it lives, and the piles behind it."""
 
     pile_id: str
     claim_code: str
@@ -56,6 +60,7 @@ class Order:
     has_clock: bool
     clock: Callable[[], datetime]
     speed: float
+    children: tuple["Order", ...] = ()
 
 
 class Maker(Protocol):
@@ -83,12 +88,21 @@ class Bench(Protocol):
         """The pile's maker."""
         ...
 
+    @property
+    def children(self) -> Sequence["Bench"]:
+        """The piles behind it, in the order they were asked for; each is powered on by itself, after its host."""
+        ...
+
     async def power_on(self) -> None:
         """Let the pile start for the first time."""
         ...
 
     async def cut_power(self, for_s: float) -> None:
         """Take the mains away; returns when the pile is without power."""
+        ...
+
+    async def jam_radio(self, for_s: float) -> None:
+        """Let a pile and its host lose each other; returns at once."""
         ...
 
     async def plug(self, port: int, load: Load) -> None:

@@ -2,7 +2,8 @@
 
 import secrets
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from conformance.case import Case
@@ -11,6 +12,8 @@ from conformance.pile.platform import Platform
 from conformance.pile.subject import Pile, SubjectClock
 
 PORT_COUNT: Final = 10
+CHILD_PORT_COUNT: Final = 4
+CHILDREN: Final = ("A", "B")
 SLOWEST: Final = 20.0
 FASTEST: Final = 10_000.0
 PHYSICAL_LIMIT_S: Final = 5.0
@@ -44,6 +47,27 @@ class FreshStage:
         self._made += 1
         pile_id = f"CASE-{self._made:03}"
         clock = SubjectClock(self.speed(case))
+        order = self._order(pile_id, case, clock)
+        async with AsyncExitStack() as stack:
+            wire = await stack.enter_async_context(
+                self._platform.expecting(pile_id, order.claim_code, now_ms=clock.now_ms)
+            )
+            wires = [
+                await stack.enter_async_context(
+                    self._platform.expecting(child.pile_id, child.claim_code, now_ms=clock.now_ms, host=wire)
+                )
+                for child in order.children
+            ]
+            bench = await stack.enter_async_context(self._workshop.bench(order))
+            children = [
+                Pile(*behind, clock, port_count=CHILD_PORT_COUNT)
+                for behind in zip(wires, bench.children, strict=True)
+            ]
+            pile = Pile(wire, bench, clock, port_count=PORT_COUNT, children=children)
+            yield pile
+            pile.held_to_its_profile()
+
+    def _order(self, pile_id: str, case: Case[Any], clock: SubjectClock) -> Order:
         order = Order(
             pile_id=pile_id,
             claim_code=claim_code(),
@@ -54,9 +78,13 @@ class FreshStage:
             clock=clock.now,
             speed=clock.speed,
         )
-        expecting = self._platform.expecting(pile_id, order.claim_code, now_ms=clock.now_ms)
-        async with expecting as wire, self._workshop.bench(order) as bench:
-            yield Pile(wire, bench, clock, port_count=PORT_COUNT)
+        if Ability.CHILDREN not in case.needs:
+            return order
+        behind = [
+            replace(order, pile_id=f"{pile_id}-{name}", claim_code=claim_code(), port_count=CHILD_PORT_COUNT)
+            for name in CHILDREN
+        ]
+        return replace(order, children=tuple(behind))
 
 
 def claim_code() -> str:

@@ -6,14 +6,14 @@ at the terminal is asked to do, or the case is skipped.
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
 from conformance.case import Case, Failed, NotPossible
 from conformance.pile.attendant import Attendant
-from conformance.pile.bench import Ability, Load, Maker
+from conformance.pile.bench import Ability, Bench, Load, Maker
 from conformance.pile.manners import Manners
 from conformance.pile.platform import Platform
 from conformance.pile.subject import Pile, SubjectClock
@@ -39,6 +39,11 @@ class OutsideBench:
         """Not here: its key stays with the maker."""
         _beyond("sign firmware as the pile's maker")
 
+    @property
+    def children(self) -> Sequence[Bench]:
+        """The benches of the piles behind it."""
+        return [child.bench for child in self._pile().children]
+
     async def power_on(self) -> None:
         """Let the pile begin anew."""
         pile = self._pile()
@@ -47,6 +52,10 @@ class OutsideBench:
     async def cut_power(self, for_s: float) -> None:
         """Have the mains taken away and given back."""
         await self._ask(f"cut the pile's mains for {max(2.0, for_s):.0f} s and switch them on again")
+
+    async def jam_radio(self, for_s: float) -> None:
+        """Have a pile taken out of its host's reach for a while."""
+        await self._ask(f"take it out of its host's reach for {max(2.0, for_s):.0f} s and bring it back")
 
     async def plug(self, port: int, load: Load) -> None:
         """Have a load plugged in."""
@@ -78,7 +87,7 @@ class OutsideBench:
     async def _ask(self, what: str) -> None:
         if self._attendant is None:
             _beyond(what)
-        await self._attendant.ask(what)
+        await self._attendant.ask(f"{what} (pile {self._pile().pile_id})")
 
 
 class OutsideStage:

@@ -88,9 +88,9 @@ class Platform:
 
     @asynccontextmanager
     async def expecting(
-        self, pile_id: str, claim_code: str, *, now_ms: Callable[[], int]
+        self, pile_id: str, claim_code: str, *, now_ms: Callable[[], int], host: Wire | None = None
     ) -> AsyncGenerator[Wire]:
-        """While entered a pile may enrol and connect; gives the wire it is heard on."""
+        """While entered a pile may enrol and connect, or speak through its host; gives the wire it is heard on."""
         tap = Tap(
             pile_id,
             self._files,
@@ -101,29 +101,31 @@ class Platform:
         )
         async with tap:
             register = Register(pile_id, claim_code, tap.url, now_ms)
-            wire = self._wires[pile_id] = Wire(
-                pile_id, tap, register, now_ms, self._publish, self._desk.offer
-            )
+            publish = self._publish if host is None else host.carry
+            wire = Wire(pile_id, tap, register, now_ms, publish, self._desk.offer)
+            wires = self._wires if host is None else host.children
+            wires[pile_id] = wire
             self._desk.register(register)
             try:
                 yield wire
             finally:
                 self._desk.forget(pile_id)
-                del self._wires[pile_id]
+                del wires[pile_id]
 
-    def fresh_page(self, wire: Wire) -> Wire:
-        """The same pile on a wire with an empty record; the old one hears nothing more."""
+    def fresh_page(self, wire: Wire, *, host: Wire | None = None) -> Wire:
+        """The same pile on a wire with an empty record, behind the host's if it has one; the old one hears no more."""
         page = Wire(
             wire.pile_id,
             wire.tap,
             wire.register,
             wire.now_ms,
-            wire.publish,
+            self._publish if host is None else host.carry,
             wire.offer,
             counters=wire.counters,
             sealing_epoch=wire.sealing_epoch,
         )
-        self._wires[wire.pile_id] = page
+        wires = self._wires if host is None else host.children
+        wires[wire.pile_id] = page
         return page
 
     def _connection(self) -> aiomqtt.Client:

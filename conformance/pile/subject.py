@@ -1,7 +1,7 @@
 """The pile a case deals with: its wire, its bench, and the steps most cases begin with."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -15,6 +15,7 @@ from protocol.messages import (
     Boot,
     CommandAck,
     PortStateChanged,
+    RelayUp,
     Settlement,
     Start,
     StartAck,
@@ -59,12 +60,14 @@ class Pile:
         *,
         port_count: int,
         boot_limit_s: float = BOOT_LIMIT_S,
+        children: Sequence["Pile"] = (),
     ) -> None:
         self.wire = wire
         self.bench = bench
         self.clock = clock
         self.port_count = port_count
         self.boot_limit_s = boot_limit_s
+        self.children = tuple(children)
         self.starts: list[Start] = []
 
     @property
@@ -204,6 +207,12 @@ class Pile:
             within_s=self.physically_s(clock_s),
             after=after,
         )
+
+    def held_to_its_profile(self) -> None:
+        """Raises Failed if it relayed for a pile that is not known to be behind it."""
+        known = {child.pile_id for child in self.children}
+        strangers = sorted({relay.child for relay in self.wire.all(RelayUp)} - known)
+        check_equal("the piles it relays for though they are not behind it", strangers, [])
 
     async def acknowledged(self, command: Message, *, within_s: float = ANSWER_LIMIT_S) -> CommandAck:
         """Send a command of service and wait for its ``command_ack``."""

@@ -24,10 +24,14 @@ MAX_PUBLISHES: Final = 20_000
 
 @dataclass
 class Call:
-    """One connection of a pile: how it came, what it asked for, and everything it published."""
+    """One connection of a pile: how it came, what it asked for, and everything it published.
+
+    ``certificate`` is the serial number of the one it came with.
+    """
 
     number: int
     tls_version: str
+    certificate: int
     at_s: float
     connect: Connect | None = None
     subscriptions: list[Subscribe] = field(default_factory=list[Subscribe])
@@ -105,11 +109,11 @@ class Tap:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link: ssl.SSLObject = writer.get_extra_info("ssl_object")
-        if _common_name(link) != self.pile_id:
+        if common_name(link) != self.pile_id:
             writer.transport.abort()
             return
         self._live.add(writer)
-        call = Call(len(self.calls) + 1, link.version() or "", time.monotonic())
+        call = Call(len(self.calls) + 1, link.version() or "", serial_of(link) or 0, time.monotonic())
         self.calls.append(call)
         broken = (OSError, TimeoutError, asyncio.IncompleteReadError, NotMqtt)
         try:
@@ -173,7 +177,14 @@ async def _first_ends(*ways: Coroutine[Any, Any, None], broken: tuple[type[Excep
                 await task
 
 
-def _common_name(link: ssl.SSLObject) -> str:
+def serial_of(link: ssl.SSLObject) -> int | None:
+    """The serial number of the certificate the other side showed, if it showed one."""
+    serial = (link.getpeercert() or {}).get("serialNumber")
+    return int(serial, 16) if isinstance(serial, str) else None
+
+
+def common_name(link: ssl.SSLObject) -> str:
+    """Whom the certificate of the other side names; nobody if it showed none."""
     certificate = link.getpeercert() or {}
     subject = certificate.get("subject", ())
     return next((str(value) for part in subject for name, value in part if name == "commonName"), "")

@@ -15,6 +15,7 @@ from protocol.envelope import Counter, Opened, Opener, Sealer
 from protocol.errors import ProtocolError, UnknownEpoch
 from protocol.fields import Message
 from protocol.frames import Frame
+from protocol.messages import RelayDown, RelayUp
 from protocol.topics import Direction, Topic
 
 ANSWER_LIMIT_S: Final = 10.0
@@ -46,7 +47,7 @@ class Heard:
 
 @dataclass
 class Wire:
-    """The platform's end of one pile. ``secrets`` are the pile's, by epoch; ``epoch`` is the one sealed under."""
+    """The platform's end of one pile. ``children`` are the wires of the piles behind it, by their ids."""
 
     pile_id: str
     tap: Tap
@@ -59,6 +60,7 @@ class Wire:
     counters: dict[int, Counter] = field(default_factory=dict[int, Counter])
     sealing_epoch: int | None = None
     said: list[Frame] = field(default_factory=list[Frame])
+    children: dict[str, "Wire"] = field(default_factory=dict[str, "Wire"])
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -77,9 +79,16 @@ class Wire:
         heard = self._read(topic, payload)
         self.heard.append(heard)
         self._changed.set()
+        if isinstance(heard.message, RelayUp):
+            self._hear_child(heard.message)
         answer = None if heard.message is None else self.manners.answer(heard.message, self.now_ms())
         if answer is not None:
             self.say(answer)
+
+    def carry(self, frame: Frame) -> None:
+        """Have the pile hand a frame on to the one behind it that the topic names."""
+        topic = topics.parse(frame.topic)
+        self.say(RelayDown(topic.pile_id, topic.message, frame.payload))
 
     def opened(self, topic: str, payload: bytes) -> Opened:
         """Open a frame of this pile under any epoch it was given. Raises ProtocolError."""
@@ -177,6 +186,12 @@ class Wire:
                 if holds():
                     return
                 raise Failed(otherwise()) from None
+
+    def _hear_child(self, relay: RelayUp) -> None:
+        child = self.children.get(relay.child)
+        if child is not None:
+            shard = topics.shard_of(relay.child)
+            child.take_in(f"v1/{shard}/{relay.child}/{Direction.UP}/{relay.name}", relay.frame)
 
     def _read(self, topic: str, payload: bytes) -> Heard:
         message, opened, error, name = None, None, "", topic.rpartition("/")[2]

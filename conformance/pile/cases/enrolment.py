@@ -10,6 +10,7 @@ from conformance.pile.subject import Pile
 cases: Final = Catalogue[Pile]()
 
 _FRESH: Final = (Ability.FRESH,)
+_LATER_S: Final = 3
 
 
 @cases.case("enrolment.request-is-well-formed", clause=clauses.ENROLMENT, kind=Kind.NORMAL, needs=_FRESH)
@@ -50,6 +51,17 @@ async def waits_when_refused_for_now(pile: Pile) -> None:
     await pile.power_up()
     statuses = [application.status for application in pile.wire.register.applications]
     check_equal("what the pile's requests were answered", statuses, [503, 429, 200])
+
+
+@cases.case("enrolment.waits-as-it-is-told", clause=clauses.ENROLMENT, kind=Kind.REFUSAL, needs=_FRESH)
+async def waits_as_it_is_told(pile: Pile) -> None:
+    """A pile that is told 503 asks again no sooner than `Retry-After` says."""
+    pile.wire.register.retry_after_s = _LATER_S
+    pile.wire.register.spoiled.append(503)
+    await pile.power_up()
+    first, second = pile.wire.register.applications
+    waited_s = second.at_s - first.at_s
+    check(waited_s > _LATER_S - 0.1, f"told to wait {_LATER_S} s it asked after {waited_s:.1f} s")
 
 
 @cases.case(

@@ -9,8 +9,9 @@ from device_sim.host import Relaying
 from protocol import frames, topics
 from protocol.envelope import Counter, Opener, Sealer
 from protocol.errors import Forged
-from protocol.messages import BootAck, RelayDown, RelayUp, Stop, TimeRequest
+from protocol.messages import BootAck, MeterFrame, RelayDown, RelayUp, Stop, TimeRequest
 from protocol.topics import Direction
+from protocol.words import ClockState
 
 if TYPE_CHECKING:
     from tests.unit.device_sim.conftest import Bench
@@ -85,3 +86,18 @@ def test_a_host_relays_nothing_before_its_own_boot_is_acknowledged(bench: "Bench
     bench.acknowledge_boot()
     bench.listen()
     assert len(bench.heard(RelayUp)) == 1
+
+
+def test_samples_of_children_take_turns_with_the_hosts_own(bench: "Bench") -> None:
+    outbox = bench.pile.outbox
+    for number in range(3):
+        outbox.put(MeterFrame(bench.now_ms + number, (), ClockState.SYNCED))
+        outbox.put(RelayUp(CHILD, "meter", bytes([number])))
+    outbox.put(RelayUp(CHILD, "start_ack", b"answer"))
+    outbox.put(RelayUp(CHILD, "alarm", b"alarm"))
+    bench.said.clear()
+    bench.listen()
+    names = [said.name if isinstance(said, RelayUp) else said.message for said in bench.said]
+    assert names[:2] == ["alarm", "start_ack"]
+    frames = [isinstance(said, RelayUp) for said in bench.said[2:] if said.message != "heartbeat"]
+    assert frames == [True, False] * 3
