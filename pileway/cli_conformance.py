@@ -40,6 +40,13 @@ def pile(
         typer.Option(help="Id of a pile of yours that will connect.", show_default="simulated piles"),
     ] = None,
     host: Annotated[str, typer.Option(help="Address of this machine that your pile reaches.")] = "127.0.0.1",
+    child: Annotated[
+        list[str] | None,
+        typer.Option("--child", help="Id of a pile behind yours; give two or more.", show_default="not told"),
+    ] = None,
+    no_children: Annotated[
+        bool, typer.Option("--no-children", help="Your pile is not made to carry others; it is held to that.")
+    ] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for your pile.", min=1, max=86_400)] = 600.0,
     longest: Annotated[
         float, typer.Option(help="Skip cases that take your pile longer, in seconds.", min=0, max=86_400)
@@ -61,11 +68,18 @@ def pile(
         return
     if outside is None:
         report = conformance_pile.judge_simulator(chosen, progress=say_result)
-    elif not is_pile_id(outside):
-        raise typer.BadParameter("not the name of a pile", param_hint="--outside")
+    elif not all(is_pile_id(pile_id) for pile_id in (outside, *(child or ()))):
+        raise typer.BadParameter("not the name of a pile", param_hint="--outside, --child")
+    elif child and no_children:
+        raise typer.BadParameter("it has children or it has none", param_hint="--child, --no-children")
     else:
         yours = conformance_pile.Outside(
-            pile_id=outside, host=host, wait_s=wait, longest_s=longest, attended=not unattended
+            pile_id=outside,
+            host=host,
+            wait_s=wait,
+            longest_s=longest,
+            attended=not unattended,
+            children=None if no_children else tuple(child or ()),
         )
         report = conformance_pile.judge_outside(yours, chosen, progress=say_result, say=typer.echo)
     raise typer.Exit(tell(report, as_json=as_json, html=html))
@@ -105,8 +119,15 @@ def platform(
     operator_command: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=COMMAND for what an operator does: revoke, quarantine, release, rotate_key, configure,"
-            " locate, extend; may be given again."
+            help="NAME=COMMAND for what an operator does or sees: revoke, quarantine, release, rotate_key, configure,"
+            " locate, extend, code, card, clear, firmware, update, child; may be given again."
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the other platform is without by its make: codes, cards, firmware, hosts; may be given again.",
+            show_default="nothing",
         ),
     ] = None,
     crash_command: Annotated[
@@ -139,7 +160,7 @@ def platform(
         bench = conformance_platform.outside(
             enrol_at, claim_codes=claim_codes, trust=trust, hooks=hooks, speed=clock_speed
         )
-        report = conformance_platform.judge(bench, chosen, progress=say_result)
+        report = conformance_platform.judge(bench, chosen, progress=say_result, without=without or ())
     raise typer.Exit(tell(report, as_json=as_json, html=html))
 
 

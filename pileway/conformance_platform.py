@@ -1,7 +1,7 @@
 """`pileway conformance platform`: any platform judged by the conformance kit, our own on parts of its own."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,9 +26,21 @@ def every_case(patterns: Sequence[str]) -> list[Case[Scene]]:
     return run.chosen(catalogue.CASES, patterns)
 
 
-def judge(bench: PlatformBench, chosen: Sequence[Case[Scene]], *, progress: Progress) -> Report:
-    """Play cases against a platform."""
-    return asyncio.run(judging.judge(bench, chosen, progress=progress))
+def judge(
+    bench: PlatformBench,
+    chosen: Sequence[Case[Scene]],
+    *,
+    progress: Progress,
+    without: Collection[str] = (),
+) -> Report:
+    """Play cases against a platform. Raises Unusable for one that offers what it is stated to be without."""
+    unknown = set(without) - judging.DISPENSABLE.keys()
+    if unknown:
+        raise Unusable(f"--without wants one of {', '.join(judging.DISPENSABLE)}")
+    offered = [name for name in without if judging.DISPENSABLE[name][0] in bench.capabilities]
+    if offered:
+        raise Unusable(f"--without {offered[0]}, and yet a command that offers it")
+    return asyncio.run(judging.judge(bench, chosen, progress=progress, without=without))
 
 
 def judge_own(chosen: Sequence[Case[Scene]], *, progress: Progress) -> Report:
