@@ -14,6 +14,7 @@ from conformance.case import Case, Failed
 from conformance.pile import cases
 from conformance.pile.attendant import ASK_LIMIT_S, Attendant
 from conformance.pile.authority import Files
+from conformance.pile.bench import Ability
 from conformance.pile.fresh_stage import FreshStage, claim_code
 from conformance.pile.outside_stage import RESTART_LIMIT_S, OutsideStage
 from conformance.pile.platform import Broker, Platform
@@ -28,6 +29,7 @@ AT_ONCE: Final = 12
 TOTAL_LIMIT_S: Final = 140.0
 OUTSIDE_TOTAL_LIMIT_S: Final = 8 * 3600.0
 OUTSIDE_SLACK_S: Final = 2 * RESTART_LIMIT_S + ASK_LIMIT_S
+CHILDLESS: Final = {str(Ability.CHILDREN): "carries no other piles"}
 LOOPBACK: Final = "127.0.0.1"
 
 
@@ -98,6 +100,7 @@ class Outside:
     """A pile that somebody connects: its name, where it finds us, and how long it may take to come.
 
     Cases that take longer than `longest_s` of real time are skipped; without `attended` those that need a hand, too.
+    `children` are the piles behind it; None if it is made to have none, so that their cases do not apply.
     """
 
     pile_id: str
@@ -105,6 +108,7 @@ class Outside:
     wait_s: float
     longest_s: float
     attended: bool
+    children: tuple[str, ...] | None = ()
 
 
 def judge_outside(
@@ -126,8 +130,7 @@ async def _judge_outside(
     async with Platform(made.broker, made.files, host=host, told_host=host) as platform:
         stage = OutsideStage(
             platform,
-            pile_id=outside.pile_id,
-            claim_code=claim_code(),
+            claims=[(pile_id, claim_code()) for pile_id in (outside.pile_id, *(outside.children or ()))],
             wait_s=outside.wait_s,
             longest_s=outside.longest_s,
             attendant=Attendant(say) if outside.attended else None,
@@ -142,6 +145,7 @@ async def _judge_outside(
                     total_limit_s=OUTSIDE_TOTAL_LIMIT_S,
                     progress=progress,
                     slack_s=OUTSIDE_SLACK_S,
+                    without=CHILDLESS if outside.children is None else run.NOTHING,
                 )
         except Failed as why:
             say(f"No case could be played: {why}")

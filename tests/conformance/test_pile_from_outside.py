@@ -15,6 +15,7 @@ from device_sim.fleet import FleetThread
 from tests.waiting import wait_until
 
 PILE_ID = "YQ-77"
+CHILDREN = ("YQ-77-A", "YQ-77-B")
 LIMIT_S = 120.0
 
 
@@ -47,19 +48,25 @@ def told(lines: list[str], what: str) -> Callable[[], str | None]:
     return look
 
 
+def invited(lines: list[str], folder: Path, pile_id: str, *, host: str | None = None) -> PileConfig:
+    """What a pile is given that the command waits for."""
+    code = wait_until(told(lines, f"{pile_id}\n *claim code"), limit_s=60, what="the claim code")
+    return PileConfig(
+        pile_id=pile_id,
+        port_count=4,
+        folder=folder / pile_id,
+        enrolment_url=told(lines, "enrolment address")() or "",
+        enrolment_ca=Path(told(lines, "trusted CA")() or ""),
+        claim_code=code,
+        host=host,
+    )
+
+
 def test_pile_that_connects_is_judged_and_left_as_it_was(tmp_path: Path) -> None:
-    cases = ("stop.already-ended", "config.out-of-range", "port_state.tells-a-plug")
+    cases = ("stop.already-ended", "config.out-of-range", "port_state.tells-a-plug", "relay.*-a-stranger*")
     options = [option for case in cases for option in ("--case", case)]
-    with judged("--unattended", "--json", "--wait", "60", *options) as (lines, process):
-        code = wait_until(told(lines, "claim code"), limit_s=60, what="the claim code")
-        config = PileConfig(
-            pile_id=PILE_ID,
-            port_count=4,
-            folder=tmp_path / "memory",
-            enrolment_url=told(lines, "enrolment address")() or "",
-            enrolment_ca=Path(told(lines, "trusted CA")() or ""),
-            claim_code=code,
-        )
+    with judged("--unattended", "--no-children", "--json", "--wait", "60", *options) as (lines, process):
+        config = invited(lines, tmp_path, PILE_ID)
         with FleetThread([config], clock=lambda: datetime.now(UTC), speed=1.0) as fleet:
             assert process.wait(LIMIT_S) == 0
             settings = fleet.ask(lambda piles: piles.pile(PILE_ID).pile.thresholds.settings())
@@ -69,8 +76,25 @@ def test_pile_that_connects_is_judged_and_left_as_it_was(tmp_path: Path) -> None
         "stop.already-ended": ("passed", ""),
         "config.out-of-range": ("passed", ""),
         "port_state.tells-a-plug": ("skipped", "needs hands"),
+        "relay.for-a-stranger": ("passed", ""),
+        "relay.for-a-stranger-beside-children": ("not_applicable", "stated: carries no other piles"),
     }
+    assert report["profile"] == ["carries no other piles"]
     assert settings["volume"] == 60
+
+
+def test_host_that_connects_is_judged_with_the_piles_behind_it(tmp_path: Path) -> None:
+    cases = ("host.command-reaches-the-pile-it-names", "relay.for-the-other-child")
+    options = [option for case in cases for option in ("--case", case)]
+    options += [option for child in CHILDREN for option in ("--child", child)]
+    with judged("--unattended", "--json", "--wait", "60", *options) as (lines, process):
+        configs = [invited(lines, tmp_path, PILE_ID)]
+        configs += [invited(lines, tmp_path, child, host=PILE_ID) for child in CHILDREN]
+        with FleetThread(configs, clock=lambda: datetime.now(UTC), speed=1.0):
+            assert process.wait(LIMIT_S) == 0
+    report = json.loads(lines[-1])
+    assert {entry["id"]: entry["result"] for entry in report["results"]} == dict.fromkeys(cases, "passed")
+    assert report["profile"] == []
 
 
 def test_pile_that_never_comes_is_not_judged() -> None:

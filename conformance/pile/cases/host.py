@@ -112,7 +112,7 @@ async def children_seal_for_their_own_topics(host: Pile) -> None:
 
 @cases.case("host.nothing-before-its-own-boot-ack", clause=clauses.HOSTS, kind=Kind.NORMAL, needs=_CHILDREN)
 async def nothing_before_its_own_boot_ack(host: Pile) -> None:
-    """Until its own boot is acknowledged the host relays nothing; then its children's boots come."""
+    """Until its own boot is acknowledged the host relays nothing; then its children are heard."""
     host.manners.answers_boot = False
     await host.power_up()
     await asyncio.gather(*(child.bench.power_on() for child in host.children))
@@ -121,7 +121,11 @@ async def nothing_before_its_own_boot_ack(host: Pile) -> None:
     host.manners.answers_boot = True
     host.wire.say(host.manners.boot_ack(host.clock.now_ms()))
     for child in host.children:
-        await child.hear(Boot, within_s=child.boot_limit_s)
+        await child.wire.until(
+            lambda child=child: bool(child.wire.heard),
+            lambda child=child: f"nothing of {child.pile_id} came though the host's boot was acknowledged",
+            within_s=child.boot_limit_s,
+        )
 
 
 @cases.case("host.child-boots-for-itself", clause=clauses.HOSTS, kind=Kind.REFUSAL, needs=_CHILDREN)
