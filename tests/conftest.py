@@ -52,6 +52,20 @@ class DatabaseServer:
         with self._connect() as conn:
             conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
+    def allow_connections(self, dsn: str, *, allowed: bool) -> None:
+        """Let a database refuse whoever comes and turn out whoever is there, or take it back."""
+        name = _name_of(dsn)
+        with self._connect() as conn:
+            conn.execute(
+                sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(
+                    sql.Identifier(name), sql.Literal(allowed)
+                )
+            )
+            if not allowed:
+                conn.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+                )
+
     def _connect(self) -> Connection:
         return psycopg.connect(self.admin_dsn, autocommit=True, connect_timeout=10)
 
