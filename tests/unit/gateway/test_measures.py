@@ -31,7 +31,29 @@ class Told:
     def batch(self, story: BatchStory) -> None:
         self.batches.append(story)
 
-    def command() -> Command:
+    def command(self, story: CommandStory) -> None:
+        self.commands.append(story)
+
+
+def measures(*, speed: float = 1.0, told: Told | None = None) -> Measures:
+    return Measures(clock=lambda: NOW, speed=speed, tracing=told)
+
+
+def commit(measured: Measures, *ages_s: float) -> None:
+    """One batch with dated samples of these ages by the clock."""
+    steps = BatchSteps()
+    steps.decoded_s = steps.written_s = steps.committed_s = steps.acknowledged_s = steps.began_s
+    measured.committed(
+        steps,
+        frames=len(ages_s),
+        first_received_at=NOW - timedelta(seconds=1),
+        sampled_ms=[round((NOW.timestamp() - age_s) * 1000) for age_s in ages_s],
+        repeated=0,
+        refused=0,
+    )
+
+
+def command() -> Command:
     """A stop, asked for two seconds ago."""
     return Command(
         command_id=uuid4(),
