@@ -21,13 +21,21 @@ PORT: Final = 2
 RESEND_S: Final = 5.0
 
 
-async def _trip(pile: Puppet, *, over: bool = True) -> None:
-    """Port 2 has tripped, and is no longer hot if `over`; the platform has all of that."""
+async def _raise(pile: Puppet) -> messages.Alarm:
+    """Port 2 has tripped, and is hot."""
     told = alarms.tripped(alarms.alarm(pile, port=PORT))
     await alarms.expect_acknowledged(pile, told, AlarmLevel.TRIP, cleared=False)
-    if over:
-        over_again = alarms.cleared(pile, told)
-        await alarms.expect_acknowledged(pile, over_again, AlarmLevel.TRIP, cleared=True)
+    return told
+
+
+async def _end(pile: Puppet, told: messages.Alarm) -> None:
+    """What tripped is over."""
+    await alarms.expect_acknowledged(pile, alarms.cleared(pile, told), AlarmLevel.TRIP, cleared=True)
+
+
+async def _trip(pile: Puppet) -> None:
+    """Port 2 has tripped, and is no longer hot; the platform has all of that."""
+    await _end(pile, await _raise(pile))
 
 
 async def _clear(scene: Scene, pile: Puppet) -> messages.FaultClear:
@@ -54,9 +62,9 @@ async def _expect_started(scene: Scene, pile: Puppet, port: int = PORT) -> None:
 async def a_trip_locks_its_port(scene: Scene) -> None:
     """No order is taken for a port that tripped, neither while it is hot nor after; the next port sells on."""
     pile = await scene.pile()
-    await _trip(pile, over=False)
+    told = await _raise(pile)
     await scene.expect_no_order(pile, PORT)
-    await _trip(pile)
+    await _end(pile, told)
     await scene.expect_no_order(pile, PORT)
     await _expect_started(scene, pile, port=1)
     await pile.hears_no(messages.Start)
@@ -118,7 +126,7 @@ async def frees_the_whole_pile(scene: Scene) -> None:
         port=None,
     )
     await alarms.expect_acknowledged(pile, water, AlarmLevel.TRIP, cleared=False)
-    await alarms.expect_acknowledged(pile, alarms.cleared(pile, water), AlarmLevel.TRIP, cleared=True)
+    await _end(pile, water)
     for port in (1, PORT):
         await scene.expect_no_order(pile, port)
     clear = await _clear(scene, pile)
