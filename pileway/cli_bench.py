@@ -138,3 +138,28 @@ def bench_survive(
             seed=seed,
             as_json=as_json,
         )
+
+
+@bench.command("live")
+def bench_live(
+    sessions: Annotated[
+        int, typer.Option(help="Watched sessions, in tens, each by a page of its own.", min=10, max=2000)
+    ] = 1000,
+    rounds: Annotated[int, typer.Option(help="Samples of each session.", min=1, max=1000)] = 10,
+    every: Annotated[
+        float, typer.Option(help="Seconds between the samples of a session.", min=1.5, max=3600)
+    ] = 5.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The figures as one JSON object on the last line.")
+    ] = False,
+    home: HomeOption = None,
+) -> None:
+    """From a sample leaving its pile to the page that shows it, at many watched sessions."""
+    if sessions % 10:
+        raise typer.BadParameter("--sessions must be a multiple of 10")
+    settings = load_settings(home=home)
+    from pileway import bench_live as bench_module
+
+    set_up_logs("bench", quiet=True)
+    with expected_failures():
+        bench_module.run(settings, session_count=sessions, rounds=rounds, every_s=every, as_json=as_json)
