@@ -30,7 +30,6 @@ class FreshStage:
         self._platform = platform
         self._workshop = workshop
         self.at_once = at_once
-        self._made = 0
 
     @property
     def abilities(self) -> frozenset[str]:
@@ -44,8 +43,7 @@ class FreshStage:
     @asynccontextmanager
     async def subject(self, case: Case[Any]) -> AsyncGenerator[Pile]:
         """A pile on the bench, not powered yet."""
-        self._made += 1
-        pile_id = f"CASE-{self._made:03}"
+        pile_id = pile_id_of(case.case_id)
         clock = SubjectClock(self.speed(case))
         order = self._order(pile_id, case, clock)
         async with AsyncExitStack() as stack:
@@ -85,6 +83,11 @@ class FreshStage:
             for name in CHILDREN
         ]
         return replace(order, children=tuple(behind))
+
+
+def pile_id_of(case_id: str) -> str:
+    """The name of the pile a case is played on."""
+    return case_id.replace(".", "_")
 
 
 def claim_code() -> str:

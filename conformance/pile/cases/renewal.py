@@ -11,6 +11,7 @@ from conformance.pile.cases.host import settled
 from conformance.pile.cases.keys import epochs_of
 from conformance.pile.desk import LOST, OTHER_KEY, Application, Renewals
 from conformance.pile.subject import Pile
+from conformance.pile.wire import ANSWER_LIMIT_S
 from protocol.messages import Boot, Heartbeat, MeterFrame
 
 cases: Final = Catalogue[Pile]()
@@ -55,7 +56,7 @@ async def asked(pile: Pile, times: int = 1, *, within_s: float = _ASK_LIMIT_S) -
     return requests[times - 1]
 
 
-async def connected_with(pile: Pile, serial: int, *, within_s: float = _ASK_LIMIT_S) -> None:
+async def connected_with(pile: Pile, serial: int, *, within_s: float = ANSWER_LIMIT_S) -> None:
     """Wait until the pile has a connection made with this certificate."""
     calls = pile.wire.tap.calls
     await pile.wire.until(
@@ -128,10 +129,12 @@ async def goes_on_charging(pile: Pile) -> None:
     await pile.in_service()
     start = await pile.charging()
     await pile.hear(MeterFrame, nth=2, within_s=pile.physically_s(60))
-    before = len(renewals.requests)
+    before, after = len(renewals.requests), pile.mark
     renewals.held = None
     await asked(pile, before + 1)
     await connected_with(pile, renewals.requests[-1].issued or 0)
+    await pile.hear(Heartbeat, after=after)
+    check_equal("the boots since", pile.wire.all(Boot, after=after), [])
     back_ms = pile.clock.now_ms()
     await pile.hear(MeterFrame, lambda frame: frame.sampled_at_ms > back_ms, within_s=pile.physically_s(60))
     record = await settled(pile, start)
