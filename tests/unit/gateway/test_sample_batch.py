@@ -143,6 +143,53 @@ def test_a_frame_for_which_no_room_is_made_in_time_is_refused() -> None:
     assert len(batch) == 2
 
 
+def test_of_a_group_those_without_room_are_given_back_in_order() -> None:
+    limits = BatchLimits(max_frames=10, max_age_s=0.05)
+    batch = SampleBatch(limits=limits, capacity_frames=2, room_wait_s=0.01, seconds=Seconds())
+    group = [_frame(1, qos=0), _frame(2), _frame(3), _frame(4, qos=0), _frame(5)]
+    refused = batch.put_many(group)
+    assert [frame.mid for frame in refused] == [3, 4, 5]
+    batch.close()
+    assert _mids(batch.take(timeout_s=0)) == [1, 2]
+
+
+def test_a_group_larger_than_the_room_goes_in_as_room_is_made() -> None:
+    limits = BatchLimits(max_frames=2, max_age_s=60)
+    batch = SampleBatch(limits=limits, capacity_frames=3, room_wait_s=10)
+    refused: list[Frame] = []
+    link = Thread(target=lambda: refused.extend(batch.put_many([_frame(mid) for mid in range(1, 10)])))
+    link.start()
+    taken: list[int] = []
+    while len(taken) < 8:
+        taken += _mids(batch.take(timeout_s=10))
+    link.join(5)
+    batch.close()
+    assert taken + _mids(batch.take(timeout_s=0)) == list(range(1, 10))
+    assert refused == []
+
+
+def test_a_group_s_age_is_that_of_what_is_left_of_it() -> None:
+    seconds = Seconds()
+    batch = _batch(seconds, max_frames=3)
+    batch.put_many([_frame(1), _frame(2)])
+    seconds.now_s += 0.03
+    batch.put_many([_frame(3), _frame(4)])
+    assert _mids(batch.take(timeout_s=0)) == [1, 2, 3]
+    seconds.now_s += 0.04
+    assert batch.take(timeout_s=0) == []
+    seconds.now_s += 0.02
+    assert _mids(batch.take(timeout_s=0)) == [4]
+
+
+def test_an_urgent_frame_behind_a_full_batch_is_urgent_still() -> None:
+    batch = _batch(Seconds(), max_frames=2)
+    batch.put_many([_frame(1), _frame(2), _frame(3, message="boot"), _frame(4)])
+    assert _mids(batch.take(timeout_s=0)) == [1, 2]
+    assert _mids(batch.take(timeout_s=0)) == [3, 4]
+    batch.put(_frame(5))
+    assert batch.take(timeout_s=0) == []
+
+
 def test_frames_the_broker_repeats_on_a_new_connection_are_dropped() -> None:
     batch = _batch(Seconds(), max_frames=10)
     other = _link("gw-1")
