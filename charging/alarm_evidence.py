@@ -14,6 +14,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow, class_row, dict_row
 from psycopg.types.json import Jsonb
 
+from charging import session_curves
 from charging.alarm_kinds import AlarmLevel
 
 SAMPLES_KEPT = 10
@@ -50,7 +51,7 @@ def keep(
         "said": said,
         "ports": _ports(conn, pile_id),
         "sessions": sessions,
-        "samples": _samples(conn, [session["session_id"] for session in sessions]),
+        "samples": _samples(conn, pile_id, sessions, raised_at=raised_at),
         "heartbeats": _heartbeats(conn, pile_id),
     }
     conn.execute(
@@ -109,7 +110,10 @@ def _sessions(conn: Connection[TupleRow], pile_id: str, *, raised_at: datetime) 
         ).fetchall()
 
 
-def _samples(conn: Connection[TupleRow], session_ids: list[UUID]) -> list[dict[str, Any]]:
+def _samples(
+    conn: Connection[TupleRow], pile_id: str, sessions: list[dict[str, Any]], *, raised_at: datetime
+) -> list[dict[str, Any]]:
+    begins = [session["started_at"] or session["paid_at"] or raised_at for session in sessions]
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
             """
@@ -117,10 +121,17 @@ def _samples(conn: Connection[TupleRow], session_ids: list[UUID]) -> list[dict[s
               FROM unnest(%(session_ids)s::uuid[]) AS wanted (session_id)
              CROSS JOIN LATERAL (
                 SELECT sampled_at, voltage_dv, current_ma, power_dw, energy_dwh, temperature_dc
-                  FROM meter_sample WHERE meter_sample.session_id = wanted.session_id
+                  FROM meter_sample
+                 WHERE meter_sample.session_id = wanted.session_id AND pile_id = %(pile_id)s
+                   AND sampled_at >= %(since)s
                  ORDER BY sampled_at DESC LIMIT %(kept)s) AS newest
             """,
-            {"session_ids": session_ids, "kept": SAMPLES_KEPT},
+            {
+                "session_ids": [session["session_id"] for session in sessions],
+                "pile_id": pile_id,
+                "since": min(begins, default=raised_at) - session_curves.SLACK,
+                "kept": SAMPLES_KEPT,
+            },
         ).fetchall()
 
 

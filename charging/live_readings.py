@@ -15,7 +15,7 @@ from uuid import UUID
 from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
-from charging import half_hours, starts
+from charging import half_hours, session_curves, starts
 from charging.meter_rows import MeterFrame, PortSample
 from charging.session_states import UNDER_WAY
 from charging.sessions import ChargingSession
@@ -25,8 +25,6 @@ CHANGES = "session_live"
 """NOTIFY at commit, with the id of a session: whoever shows it loads it anew."""
 READINGS = "session_readings"
 """NOTIFY at commit, with packed readings."""
-CLOCK_BEHIND = timedelta(days=7)
-"""A session's samples are looked for from so long before it was ordered: its pile's clock may be behind."""
 
 _PACKED = struct.Struct("!16sqiqiB")
 _PAYLOAD_BYTES = 7_900
@@ -115,21 +113,24 @@ def newest(conn: Connection[TupleRow], sessions: Iterable[ChargingSession]) -> d
     running = [session for session in sessions if session.state in UNDER_WAY]
     if not running:
         return {}
+    spans = [session_curves.span_of(session) for session in running]
     with conn.cursor(row_factory=class_row(Reading)) as cursor:
         found = cursor.execute(
             """
             SELECT running.session_id, newest.sampled_at, elapsed_s, power_dw, energy_dwh, phase
-              FROM unnest(%(session_ids)s::uuid[], %(pile_ids)s::text[]) AS running (session_id, pile_id)
+              FROM unnest(%(session_ids)s::uuid[], %(pile_ids)s::text[], %(sinces)s::timestamptz[])
+                   AS running (session_id, pile_id, since)
              CROSS JOIN LATERAL (
                 SELECT sampled_at, elapsed_s, power_dw, energy_dwh, phase FROM meter_sample
                  WHERE meter_sample.session_id = running.session_id AND meter_sample.pile_id = running.pile_id
-                   AND sampled_at >= %(since)s
+                   AND sampled_at >= running.since AND sampled_at >= %(since)s
                  ORDER BY sampled_at DESC LIMIT 1) AS newest
             """,
             {
                 "session_ids": [session.session_id for session in running],
                 "pile_ids": [session.pile_id for session in running],
-                "since": min(session.created_at for session in running) - CLOCK_BEHIND,
+                "sinces": [span.since for span in spans],
+                "since": min(span.since for span in spans),
             },
         ).fetchall()
     return {reading.session_id: reading for reading in found}

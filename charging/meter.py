@@ -10,11 +10,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from psycopg import Connection
-from psycopg.rows import TupleRow, class_row
+from psycopg.rows import TupleRow
 
-from billing.rating import ChargingPeriod
 from charging import events, live_readings, meter_rows
-from charging.half_hours import SLOT, SLOT_EPOCH
 from charging.meter_rows import MeterFrame
 from charging.pile_clocks import believable
 
@@ -25,29 +23,6 @@ class Written:
 
     frames: int
     samples: int
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """One point of a session's curve; energy since start in 0.1 Wh, power in 0.1 W."""
-
-    sampled_at: datetime
-    elapsed_s: int
-    power_dw: int
-    voltage_dv: int
-    current_ma: int
-    energy_dwh: int
-    temperature_dc: int
-    phase: int
-
-
-@dataclass(frozen=True)
-class SlotReading:
-    """Energy and time of a session up to the end of one half-hour slot, as the samples tell it."""
-
-    slot_at: datetime
-    energy_dwh: int
-    elapsed_s: int
 
 
 def write_batch(
@@ -67,85 +42,6 @@ def write_batch(
         (meter_rows.copy if takes_copy else meter_rows.insert)(conn, fresh)
         live_readings.tell(conn, fresh)
     return Written(len(fresh), samples)
-
-
-def curve(conn: Connection[TupleRow], session_id: UUID, *, most_points: int) -> list[CurvePoint]:
-    """A session's curve in time order, thinned evenly to at most `most_points`; the last sample always stays."""
-    with conn.cursor(row_factory=class_row(CurvePoint)) as cursor:
-        return cursor.execute(
-            """
-            WITH numbered AS (
-                SELECT sampled_at, elapsed_s, power_dw, voltage_dv, current_ma, energy_dwh, temperature_dc, phase,
-                       row_number() OVER (ORDER BY sampled_at DESC) - 1 AS from_end, count(*) OVER () AS total
-                  FROM meter_sample WHERE session_id = %(session_id)s)
-            SELECT sampled_at, elapsed_s, power_dw, voltage_dv, current_ma, energy_dwh, temperature_dc, phase
-              FROM numbered
-             WHERE from_end %% greatest(1, (total + %(most_points)s - 1) / %(most_points)s) = 0
-             ORDER BY sampled_at
-            """,
-            {"session_id": session_id, "most_points": most_points},
-        ).fetchall()
-
-
-def slots(conn: Connection[TupleRow], session_id: UUID, *, pile_id: str | None = None) -> list[SlotReading]:
-    """A session's readings at the end of each half-hour slot it touched, in time order; of one pile, if it is given."""
-    with conn.cursor(row_factory=class_row(SlotReading)) as cursor:
-        return cursor.execute(
-            """
-            SELECT date_bin(%(slot)s, sampled_at, %(epoch)s) AS slot_at,
-                   max(energy_dwh) AS energy_dwh, max(elapsed_s) AS elapsed_s
-              FROM meter_sample
-             WHERE session_id = %(session_id)s AND (%(pile_id)s::text IS NULL OR pile_id = %(pile_id)s)
-             GROUP BY 1 ORDER BY 1
-            """,
-            {"slot": SLOT, "epoch": SLOT_EPOCH, "session_id": session_id, "pile_id": pile_id},
-        ).fetchall()
-
-
-def periods(slots: Sequence[SlotReading], *, started_at: datetime) -> list[ChargingPeriod]:
-    """Cumulative slot readings as periods to rate; each stays within its slot, so that its price is that slot's."""
-    found: list[ChargingPeriod] = []
-    energy_dwh = elapsed_s = 0
-    for slot in slots:
-        begin = max(slot.slot_at, started_at)
-        room_s = int((slot.slot_at + SLOT - begin).total_seconds())
-        duration_s = max(0, min(slot.elapsed_s - elapsed_s, room_s))
-        added_dwh = max(0, slot.energy_dwh - energy_dwh)
-        if duration_s:
-            found.append(
-                ChargingPeriod(
-                    started_at=begin,
-                    duration_s=duration_s,
-                    energy_dwh=added_dwh,
-                    power_dw=added_dwh * 3600 // duration_s,
-                )
-            )
-            energy_dwh, elapsed_s = max(energy_dwh, slot.energy_dwh), max(elapsed_s, slot.elapsed_s)
-    return found
-
-
-def highest_energy_dwh(conn: Connection[TupleRow], session_id: UUID, *, pile_id: str | None = None) -> int:
-    """The most energy any sample of the session showed, in 0.1 Wh; 0 without samples; of one pile, if it is given."""
-    row = conn.execute(
-        """
-        SELECT coalesce(max(energy_dwh), 0) FROM meter_sample
-         WHERE session_id = %(session_id)s AND (%(pile_id)s::text IS NULL OR pile_id = %(pile_id)s)
-        """,
-        {"session_id": session_id, "pile_id": pile_id},
-    ).fetchone()
-    return int(row[0]) if row else 0
-
-
-def highest_power_dw(conn: Connection[TupleRow], session_id: UUID, *, pile_id: str) -> int:
-    """The most power any sample of the session from this pile showed, in 0.1 W; 0 without samples."""
-    row = conn.execute(
-        """
-        SELECT coalesce(max(greatest(power_dw, power_max_dw)), 0) FROM meter_sample
-         WHERE session_id = %(session_id)s AND pile_id = %(pile_id)s
-        """,
-        {"session_id": session_id, "pile_id": pile_id},
-    ).fetchone()
-    return int(row[0]) if row else 0
 
 
 def _doubted(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> Sequence[MeterFrame]:

@@ -21,10 +21,11 @@ from psycopg.types.json import Jsonb
 
 from billing import charges
 from billing.rating import ChargingPeriod
-from charging import cards, energy_witnesses, events, meter, ports, sessions, start_failures
+from charging import cards, energy_witnesses, events, ports, session_curves, sessions, start_failures
 from charging.energy_witnesses import TOLERANCE_DWH, Witnesses
 from charging.errors import SettlementInconsistent
 from charging.events import EventKind
+from charging.half_hours import SLOT, SLOT_EPOCH
 from charging.session_states import FINAL, SessionSource, SessionState
 from charging.sessions import CLOCK_TOLERANCE, ChargingSession
 
@@ -119,8 +120,10 @@ def settle_by_samples(conn: Connection[TupleRow], session_id: UUID, *, now: date
     if session is None or session.state is not SessionState.AWAITING_SETTLEMENT:
         return
     begin = session.started_at or session.paid_at or session.created_at
-    told = meter.periods(meter.slots(conn, session_id, pile_id=session.pile_id), started_at=begin)
-    max_power_dw = meter.highest_power_dw(conn, session_id, pile_id=session.pile_id)
+    # Nothing else speaks for this session: a wrong clock must not hide its samples.
+    span = session_curves.everywhere(session, now=now)
+    told = session_curves.periods(session_curves.slots(conn, span), started_at=begin)
+    max_power_dw = session_curves.highest_power_dw(conn, span)
     periods = energy_witnesses.possible(told, max_power_dw=max_power_dw)
     duration_s = sum(period.duration_s for period in periods)
     end = _End(
@@ -142,7 +145,7 @@ def settle_by_samples(conn: Connection[TupleRow], session_id: UUID, *, now: date
 def _settle(
     conn: Connection[TupleRow], settlement: Settlement, session: ChargingSession, *, now: datetime
 ) -> None:
-    timed = _by_our_clock(conn, _believed(conn, settlement, now=now), session, now=now)
+    timed = _by_our_clock(conn, _believed(conn, settlement, session, now=now), session, now=now)
     _follow_register(conn, timed, now=now)
     end = _End(
         started_at=timed.started_at,
@@ -220,15 +223,15 @@ def _kept(conn: Connection[TupleRow], session: ChargingSession) -> Settlement | 
         pile_id=session.pile_id,
         session_id=session.session_id,
         port_no=session.port_no,
-        started_at=meter.SLOT_EPOCH + timedelta(milliseconds=body["started_at_ms"]),
-        ended_at=meter.SLOT_EPOCH + timedelta(milliseconds=body["ended_at_ms"]),
+        started_at=SLOT_EPOCH + timedelta(milliseconds=body["started_at_ms"]),
+        ended_at=SLOT_EPOCH + timedelta(milliseconds=body["ended_at_ms"]),
         duration_s=body["duration_s"],
         start_register_dwh=body["start_register_dwh"],
         end_register_dwh=body["end_register_dwh"],
         energy_dwh=body["energy_dwh"],
         max_power_dw=body["max_power_dw"],
         slots=[
-            SettledSlot(meter.SLOT_EPOCH + slot * meter.SLOT, energy_dwh, duration_s)
+            SettledSlot(SLOT_EPOCH + slot * SLOT, energy_dwh, duration_s)
             for slot, energy_dwh, duration_s in body["slots"]
         ],
         stop_reason=body["stop_reason"],
@@ -246,7 +249,7 @@ def _check(settlement: Settlement) -> None:
         refuse("the slots' energy does not sum to the energy")
     if sum(slot.duration_s for slot in settlement.slots) != settlement.duration_s:
         refuse("the slots' seconds do not sum to the duration")
-    if any(slot.duration_s > meter.SLOT.total_seconds() for slot in settlement.slots):
+    if any(slot.duration_s > SLOT.total_seconds() for slot in settlement.slots):
         refuse("a slot holds more than half an hour")
     slot_times = [slot.slot_at for slot in settlement.slots]
     if any(later <= earlier for earlier, later in pairwise(slot_times)):
@@ -290,14 +293,20 @@ def _keep(conn: Connection[TupleRow], settlement: Settlement, outcome: Outcome, 
     return False
 
 
-def _believed(conn: Connection[TupleRow], settlement: Settlement, *, now: datetime) -> Settlement:
+def _believed(
+    conn: Connection[TupleRow], settlement: Settlement, session: ChargingSession, *, now: datetime
+) -> Settlement:
     """The settlement with no more energy than its witnesses bear out; a contradiction is the operator's to look at."""
     witnesses = Witnesses(
         registers_dwh=settlement.end_register_dwh - settlement.start_register_dwh,
-        samples_dwh=meter.highest_energy_dwh(conn, settlement.session_id, pile_id=settlement.pile_id),
+        samples_dwh=session_curves.highest_energy_dwh(conn, session_curves.span_of(session)),
         max_power_dw=settlement.max_power_dw,
     )
     claims = [(slot.energy_dwh, slot.duration_s) for slot in settlement.slots]
+    if witnesses.differ(claims):
+        # Before samples are held to be missing: they may lie where a wrong clock put them.
+        span = session_curves.everywhere(session, now=now)
+        witnesses = replace(witnesses, samples_dwh=session_curves.highest_energy_dwh(conn, span))
     if not witnesses.differ(claims):
         return settlement
     believed_dwh = witnesses.believed(claims)

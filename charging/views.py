@@ -1,7 +1,6 @@
 """Read-only queries for pages and the operator's API over charging's own tables."""
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,12 +10,11 @@ from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
 from billing.rating import ChargingPeriod
-from charging import live_readings, meter
-from charging.half_hours import SLOT, SLOT_EPOCH
-from charging.live_readings import CLOCK_BEHIND, Reading
-from charging.meter import SlotReading
+from charging import live_readings, session_curves
+from charging.live_readings import Reading
 from charging.piles import Pile
 from charging.ports import FREE, Port
+from charging.session_curves import SlotReading
 from charging.session_states import ON_PORT, UNDER_WAY, SessionState
 from charging.sessions import ChargingSession
 
@@ -39,7 +37,7 @@ class WatchedSession:
     def periods(self) -> list[ChargingPeriod]:
         """What was metered so far, by half-hour slot, ready to be rated for a preview."""
         begin = self.session.started_at
-        return [] if begin is None else meter.periods(self.slots, started_at=begin)
+        return [] if begin is None else session_curves.periods(self.slots, started_at=begin)
 
     def with_readings(self, readings: Iterable[Reading]) -> "WatchedSession | None":
         """The session with what was metered since; None where only its samples can tell, which then must be read.
@@ -82,13 +80,13 @@ def watched(conn: Connection[TupleRow], session_ids: Sequence[UUID]) -> dict[UUI
         ).fetchall()
     )
     readings = live_readings.newest(conn, found)
-    slots = _slots(conn, found)
+    slots = session_curves.slots_of_many(conn, [session_curves.span_of(session) for session in found])
     return {
         session.session_id: WatchedSession(
             session,
             names[session.site_id],
             readings.get(session.session_id),
-            tuple(slots[session.session_id]),
+            tuple(slots.get(session.session_id, ())),
         )
         for session in found
     }
@@ -195,28 +193,6 @@ def _sessions(conn: Connection[TupleRow], session_ids: Sequence[UUID]) -> list[C
             """,
             {"session_ids": list(session_ids)},
         ).fetchall()
-
-
-def _slots(conn: Connection[TupleRow], sessions: Sequence[ChargingSession]) -> dict[UUID, list[SlotReading]]:
-    rows = conn.execute(
-        """
-        SELECT meter_sample.session_id, date_bin(%(slot)s, sampled_at, %(epoch)s) AS slot_at,
-               max(meter_sample.energy_dwh), max(elapsed_s)
-          FROM meter_sample JOIN charging_session USING (session_id, pile_id)
-         WHERE meter_sample.session_id = ANY(%(session_ids)s) AND sampled_at >= %(since)s
-         GROUP BY 1, 2 ORDER BY 1, 2
-        """,
-        {
-            "slot": SLOT,
-            "epoch": SLOT_EPOCH,
-            "session_ids": [session.session_id for session in sessions],
-            "since": min(session.created_at for session in sessions) - CLOCK_BEHIND,
-        },
-    )
-    found: dict[UUID, list[SlotReading]] = defaultdict(list)
-    for session_id, slot_at, energy_dwh, elapsed_s in rows:
-        found[session_id].append(SlotReading(slot_at, energy_dwh, elapsed_s))
-    return found
 
 
 def _meter(slots: list[SlotReading], reading: Reading) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from billing import charges, payments, refunds
-from charging import live_readings, meter, sessions, views
+from charging import live_readings, session_curves, sessions, views
 from charging.session_states import SessionState
 from charging.views import PageKey
 from operator_api import cursors, session_models
@@ -57,6 +57,7 @@ def create_router(service: OperatorService) -> APIRouter:
     ) -> SessionDetail:
         with service.pool.connection() as conn:
             session = sessions.get(conn, session_id)
+            span = session_curves.span_of(session)
             return session_models.detail(
                 session,
                 live_readings.newest(conn, [session]).get(session_id),
@@ -64,7 +65,7 @@ def create_router(service: OperatorService) -> APIRouter:
                 refunds=refunds.of_session(conn, session_id),
                 charge=charges.get(conn, session_id),
                 transitions=sessions.transitions(conn, session_id),
-                curve=meter.curve(conn, session_id, most_points=points) if points else [],
+                curve=session_curves.curve(conn, span, most_points=points) if points else [],
             )
 
     return router

@@ -11,7 +11,7 @@ from billing.rating import LineKind
 from billing.refunds import Refund, RefundCause, RefundState
 from billing.tariff_objects import FeeKind
 from charging.live_readings import Reading
-from charging.meter import CurvePoint
+from charging.session_curves import CurvePoint
 from charging.session_states import SessionSource, SessionState
 from charging.sessions import ChargingSession, Transition
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
-from charging import meter, sessions, start_codes
+from charging import session_curves, sessions, start_codes
 from rider_web import bill, code_card, pages, session_view
 from rider_web.problems import PILE_ID_PATTERN
 from rider_web.service import RiderService
@@ -92,8 +92,8 @@ def create_router(service: RiderService) -> APIRouter:
         points: Annotated[int, Query(ge=2, le=MOST_POINTS, description="At most so many points")] = 300,
     ) -> CurveView:
         with service.desk.pool.connection() as conn:
-            sessions.get(conn, session_id)
-            readings = meter.curve(conn, session_id, most_points=points)
+            span = session_curves.span_of(sessions.get(conn, session_id))
+            readings = session_curves.curve(conn, span, most_points=points)
         return CurveView(
             session_id=session_id,
             points=[

@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from billing import charges, ledger, refunds
 from billing.charges import SessionCharge
 from billing.refunds import RefundState
-from charging import meter, sessions
+from charging import session_curves, sessions
 from charging.session_states import SessionState
 from charging.sessions import ChargingSession
 from device_sim.battery import PACKS, Battery
@@ -68,7 +68,8 @@ class Stage:
     def sampled_dwh(self, session_id: UUID) -> int:
         """The most energy its samples show, in 0.1 Wh."""
         with self.platform.pool.connection() as conn:
-            return meter.highest_energy_dwh(conn, session_id)
+            span = session_curves.span_of(sessions.get(conn, session_id))
+            return session_curves.highest_energy_dwh(conn, span)
 
     def wait_energy(self, session_id: UUID, *, above_dwh: int) -> None:
         """Wait until the samples show more energy than so many 0.1 Wh."""

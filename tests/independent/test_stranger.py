@@ -16,7 +16,7 @@ from uuid import UUID
 
 from billing import charges, ledger
 from billing.charges import SessionCharge
-from charging import events, meter, rejections, sessions
+from charging import events, rejections, session_curves, sessions
 from charging.events import EventKind
 from charging.session_states import SessionState
 from charging.sessions import ChargingSession
@@ -74,7 +74,8 @@ class Scene:
 
     def sampled_dwh(self, session_id: UUID) -> int:
         with self.platform.pool.connection() as conn:
-            return meter.highest_energy_dwh(conn, session_id)
+            span = session_curves.span_of(sessions.get(conn, session_id))
+            return session_curves.highest_energy_dwh(conn, span)
 
     def wait_for(self, session_id: UUID, *states: SessionState) -> ChargingSession:
         return wait_until(

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from billing import ledger, rating, refunds, tariffs
-from charging import events, live_readings, meter, sessions, timers
+from charging import events, live_readings, session_curves, sessions, timers
 from charging.events import EventKind, PileEvent
 from charging.session_states import SessionState
 from charging.sessions import CLOCK_TOLERANCE, ChargingSession
@@ -92,7 +92,8 @@ def wait_settled(block: Block, session_id: UUID) -> ChargingSession:
     assert abs((over.ended_at - over.started_at).total_seconds() - over.duration_s) <= 1
     assert (charge.energy_dwh, charge.duration_s) == (over.energy_dwh, over.duration_s)
     with block.platform.pool.connection() as conn:
-        periods = meter.periods(meter.slots(conn, session_id), started_at=over.started_at)
+        slots = session_curves.slots(conn, session_curves.span_of(over))
+        periods = session_curves.periods(slots, started_at=over.started_at)
         fees = rating.rate_all(
             tariffs.get(conn, over.tariff_version_id), periods, session_started_at=over.started_at
         )
@@ -109,7 +110,8 @@ def wait_metered(block: Block, session_id: UUID) -> None:
 def longest_gap_s(block: Block, session_id: UUID) -> int:
     """The longest time between two samples, or from the start to the first."""
     with block.platform.pool.connection() as conn:
-        points = meter.curve(conn, session_id, most_points=100_000)
+        span = session_curves.span_of(sessions.get(conn, session_id))
+        points = session_curves.curve(conn, span, most_points=100_000)
     elapsed_s = [0, *(point.elapsed_s for point in points)]
     return max(later - earlier for earlier, later in pairwise(elapsed_s))
 
@@ -293,7 +295,8 @@ def test_a_session_whose_settlement_never_comes_is_settled_by_its_samples(block:
     block.fleet.unplug(STRANGE, 1)
     wait_kept_back(block, STRANGE)
     with block.platform.pool.connection() as conn:
-        taken_dwh = meter.highest_energy_dwh(conn, lost)
+        span = session_curves.span_of(sessions.get(conn, lost))
+        taken_dwh = session_curves.highest_energy_dwh(conn, span)
     pass_time(block, timers.mark_overdue, timers.settle_by_samples)
     assert taken_dwh <= block.assert_settled_once(lost).energy_dwh <= taken_dwh + 50
     assert session(block, lost).state is SessionState.CLOSED

@@ -1,18 +1,21 @@
 """Meter frames: stored once whatever comes twice, by COPY and by INSERT alike."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
-from charging import events, meter, piles
+from charging import events, meter, piles, session_curves
 from charging.events import EventKind
 from charging.meter_rows import MeterFrame, PortSample
 from charging.piles import Telemetry
+from charging.session_curves import SampleSpan
 from database.pool import Connection
 
 START = datetime(2026, 3, 1, 12, 10, tzinfo=UTC)
 SESSIONS = [uuid4() for _ in range(3)]
+SPAN = SampleSpan(SESSIONS[0], "P1", since=START, until=START + timedelta(hours=12))
 
 
 def sample(session_id: UUID, *, elapsed_s: int, energy_dwh: int) -> PortSample:
@@ -68,7 +71,7 @@ def test_frames_sent_twice_in_any_batches_are_stored_once(conn: Connection, take
 def test_of_two_frames_of_one_instant_in_a_batch_the_first_counts(conn: Connection) -> None:
     first, second = frame("P1", 60), frame("P1", 60)._replace(samples=frame("P1", 3600).samples)
     meter.write_batch(conn, [first, second])
-    assert meter.highest_energy_dwh(conn, SESSIONS[0]) == first.samples[0].energy_dwh
+    assert session_curves.highest_energy_dwh(conn, SPAN) == first.samples[0].energy_dwh
 
 
 def test_copy_and_insert_store_the_same_rows(conn: Connection) -> None:
@@ -87,7 +90,7 @@ def test_a_rolled_back_batch_leaves_its_frames_free_to_come_again(conn: Connecti
 
 def test_a_long_curve_is_thinned_and_keeps_its_last_point(conn: Connection) -> None:
     meter.write_batch(conn, [frame("P1", elapsed_s) for elapsed_s in range(0, 30_000, 30)])
-    points = meter.curve(conn, SESSIONS[0], most_points=100)
+    points = session_curves.curve(conn, SPAN, most_points=100)
     assert len(points) <= 100
     assert points[-1].elapsed_s == 29_970
     assert points == sorted(points, key=lambda point: point.sampled_at)
@@ -95,10 +98,30 @@ def test_a_long_curve_is_thinned_and_keeps_its_last_point(conn: Connection) -> N
 
 def test_slots_end_on_the_half_hour(conn: Connection) -> None:
     meter.write_batch(conn, [frame("P1", elapsed_s) for elapsed_s in range(0, 3600, 30)])
-    slots = meter.slots(conn, SESSIONS[0])
+    slots = session_curves.slots(conn, SPAN)
     assert [(slot.slot_at.hour, slot.slot_at.minute) for slot in slots] == [(12, 0), (12, 30), (13, 0)]
     assert slots[0].elapsed_s == 20 * 60 - 30
-    assert meter.highest_energy_dwh(conn, SESSIONS[0]) == slots[-1].energy_dwh
+    assert session_curves.highest_energy_dwh(conn, SPAN) == slots[-1].energy_dwh
+
+
+def test_a_span_holds_its_pile_and_its_hours_alone(conn: Connection) -> None:
+    meter.write_batch(conn, [frame("P1", elapsed_s) for elapsed_s in range(0, 3600, 30)])
+    meter.write_batch(conn, [frame("P2", 7200)])
+    narrow = replace(SPAN, since=START + timedelta(minutes=10), until=START + timedelta(minutes=20))
+    assert [point.elapsed_s for point in session_curves.curve(conn, narrow, most_points=100)] == list(
+        range(600, 1200, 30)
+    )
+    assert session_curves.highest_energy_dwh(conn, narrow) == frame("P1", 1170).samples[0].energy_dwh
+    assert session_curves.highest_energy_dwh(conn, replace(SPAN, pile_id="P3")) == 0
+
+
+def test_the_slots_of_many_sessions_are_those_of_each(conn: Connection) -> None:
+    meter.write_batch(conn, [frame("P1", elapsed_s) for elapsed_s in range(0, 3600, 30)])
+    spans = [replace(SPAN, session_id=session_id) for session_id in (*SESSIONS[:2], uuid4())]
+    spans[1] = replace(spans[1], until=START + timedelta(minutes=30))
+    found = session_curves.slots_of_many(conn, spans)
+    assert found == {span.session_id: session_curves.slots(conn, span) for span in spans[:2]}
+    assert [len(slots) for slots in found.values()] != [3, 3]
 
 
 UNBELIEVABLE = [START - timedelta(days=401), START + timedelta(days=365 * 200)]

@@ -9,7 +9,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from billing import charges, ledger, refunds
-from charging import events, live_readings, meter, sessions, settlements, starts, timers
+from charging import events, live_readings, session_curves, sessions, settlements, starts, timers
 from charging.errors import SettlementInconsistent
 from charging.events import EventKind
 from charging.session_states import SessionState
@@ -299,6 +299,26 @@ def test_samples_of_another_pile_are_no_witness(stand: Stand) -> None:
     assert settled_by_samples(stand, session).energy_dwh == 300
 
 
+def metered_by_a_clock(stand: Stand, *, ahead: timedelta) -> ChargingSession:
+    session = stand.charging(amount_fen=300)
+    right = stand.now
+    stand.now += ahead
+    meter_for(stand, session.session_id, minutes=10, power_dw=1800, received_at=right)
+    stand.now = right
+    return session
+
+
+def test_samples_of_a_wrong_clock_settle_a_session_that_has_no_others(stand: Stand) -> None:
+    session = metered_by_a_clock(stand, ahead=timedelta(days=1))
+    assert settled_by_samples(stand, session).energy_dwh == 300
+
+
+def test_samples_of_a_wrong_clock_bear_a_settlement_out_where_its_registers_do_not(stand: Stand) -> None:
+    session = metered_by_a_clock(stand, ahead=-timedelta(days=3))
+    stand.settle(stand.settlement(session, slots=((300, 600),), registers_dwh=0))
+    assert charged_dwh(stand, session) == 300
+
+
 def test_a_session_accepted_by_a_pile_that_then_dies_gives_everything_back(stand: Stand) -> None:
     session = stand.paid(amount_fen=300)
     [command] = stand.due()
@@ -349,7 +369,7 @@ def test_samples_of_a_pile_without_a_date_lie_where_their_session_has_them(stand
     begun_at = stand.now
     stand.now = datetime(1970, 1, 1, 0, 5, tzinfo=UTC)
     meter_for(stand, session.session_id, minutes=2, power_dw=1800, received_at=begun_at, dated=False)
-    points = meter.curve(stand.conn, session.session_id, most_points=10)
+    points = session_curves.curve(stand.conn, session_curves.span_of(session), most_points=10)
     assert [point.sampled_at - begun_at for point in points] == [timedelta(minutes=1), timedelta(minutes=2)]
     running = sessions.get(stand.conn, session.session_id)
     assert live_readings.newest(stand.conn, [running])[session.session_id].sampled_at == points[-1].sampled_at
@@ -360,7 +380,7 @@ def test_samples_without_a_date_before_anything_is_known_lie_where_they_arrived(
     arrived_at = stand.now
     stand.now = datetime(1970, 1, 1, 0, 5, tzinfo=UTC)
     meter_for(stand, session.session_id, minutes=1, power_dw=1800, received_at=arrived_at, dated=False)
-    [point] = meter.curve(stand.conn, session.session_id, most_points=10)
+    [point] = session_curves.curve(stand.conn, session_curves.span_of(session), most_points=10)
     assert point.sampled_at == arrived_at
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from charging import half_hours, live_readings
 from charging.live_readings import Reading
-from charging.meter import SlotReading
+from charging.session_curves import SlotReading
 from charging.session_states import SessionSource, SessionState
 from charging.sessions import ChargingSession
 from charging.views import WatchedSession

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing import metered_slices
-from charging import meter
-from charging.meter import SLOT, SlotReading
+from charging import session_curves
+from charging.half_hours import SLOT
+from charging.session_curves import SlotReading
 
 MIDNIGHT = datetime(2026, 3, 1, 16, 0, tzinfo=UTC)
 
@@ -34,7 +35,7 @@ def test_periods_can_always_be_rated_and_hold_no_more_energy_than_was_metered(
     charge: tuple[datetime, list[SlotReading]],
 ) -> None:
     started_at, readings = charge
-    periods = meter.periods(readings, started_at=started_at)
+    periods = session_curves.periods(readings, started_at=started_at)
     metered_slices.check(periods)
     metered_dwh = readings[-1].energy_dwh if readings else 0
     assert sum(period.energy_dwh for period in periods) <= metered_dwh
@@ -46,7 +47,7 @@ def test_periods_can_always_be_rated_and_hold_no_more_energy_than_was_metered(
 
 @given(energy_dwh=st.integers(0, 100_000), minutes=st.integers(1, 29))
 def test_a_charge_within_one_slot_is_one_period(energy_dwh: int, minutes: int) -> None:
-    [period] = meter.periods(
+    [period] = session_curves.periods(
         [SlotReading(MIDNIGHT, energy_dwh, minutes * 60)], started_at=MIDNIGHT + timedelta(seconds=30)
     )
     assert (period.energy_dwh, period.duration_s) == (energy_dwh, minutes * 60)
