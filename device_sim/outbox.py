@@ -4,7 +4,8 @@ from collections import deque
 from itertools import takewhile
 from typing import TypeGuard
 
-from device_sim.configuration import UNSENT_FRAMES_MAX, UNSENT_RECORDS_MAX
+from device_sim.configuration import UNSENT_RECORDS_MAX
+from device_sim.sample_queue import SampleQueue
 from protocol.fields import Message
 from protocol.messages import (
     Alarm,
@@ -33,10 +34,10 @@ class Outbox:
     def __init__(self) -> None:
         self.open = False
         self.linked = False
-        self.lost = 0
+        self._lost = 0
         self.silenced: tuple[type[Message], ...] = ()
         self._urgent: deque[Message] = deque()
-        self._frames: deque[MeterFrame] = deque()
+        self._frames = SampleQueue()
         self._relayed: deque[RelayUp] = deque()
         self._childs_turn = False
 
@@ -51,12 +52,9 @@ class Outbox:
             self._urgent.insert(self._place(message), message)
             if len(self._urgent) > UNSENT_RECORDS_MAX:
                 self._urgent.popleft()
-                self.lost += 1
+                self._lost += 1
             return
-        if len(self._frames) >= UNSENT_FRAMES_MAX:
-            self._frames.popleft()
-            self.lost += 1
-        self._frames.append(message)
+        self._frames.put(message, live=self.linked and self.open)
 
     def put_first(self, message: Message) -> None:
         """Say this before anything that waits."""
@@ -81,20 +79,31 @@ class Outbox:
         self._childs_turn = bool(self._relayed) and not (self._childs_turn and self._frames)
         if self._childs_turn:
             return self._relayed.popleft()
-        return self._frames.popleft() if self._frames else None
+        return self._frames.take()
+
+    def said(self, message: Message, *, real_s: float) -> None:
+        """The broker took this, at an instant of a real clock."""
+        if isinstance(message, MeterFrame):
+            self._frames.said(message, real_s=real_s)
 
     def put_back(self, message: Message) -> None:
         """The link broke before this was acknowledged: say it first on the next one."""
         if isinstance(message, MeterFrame):
-            self._frames.appendleft(message)
+            self._frames.put_back(message)
         elif not isinstance(message, _FLEETING):
             self._urgent.appendleft(message)
 
     def link_lost(self) -> None:
-        """Forget what is worth nothing later."""
+        """Forget what is worth nothing later; samples that the broker took lately are said again."""
         self.linked = False
         self._urgent = deque(message for message in self._urgent if not isinstance(message, _FLEETING))
         self._relayed.clear()
+        self._frames.link_lost()
+
+    @property
+    def lost(self) -> int:
+        """How many records there was no room for."""
+        return self._lost + self._frames.lost
 
     @property
     def unsent(self) -> int:

@@ -347,7 +347,8 @@ class SimulatedPile:
         return 1 / BACKLOG_FRAMES_PER_S / self._speed if backlog else 0.0
 
     def said(self, message: Message) -> None:
-        """What was said for a child has arrived."""
+        """The broker has this, and with it what was said for a child."""
+        self.pile.outbox.said(message, real_s=asyncio.get_running_loop().time())
         if isinstance(message, RelayUp):
             self.pile.part(Relaying).said(message)
 
