@@ -5,6 +5,7 @@ Nothing here changes the database, and no frame raises: each becomes Heard, Refu
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import repeat
 from time import monotonic
 from typing import NamedTuple, Protocol
 
@@ -20,7 +21,7 @@ from gateway.link import Frame
 from gateway.pile_registry import KnownPile, PileRegistry
 from gateway.replay_window import ReplayWindow
 from protocol import codec, messages, topics
-from protocol.envelope import Opened
+from protocol.envelope import Opened, Opener
 from protocol.errors import BadTopic, ProtocolError, UnknownEpoch
 from protocol.fields import Message
 from protocol.messages import UnknownMessage
@@ -56,6 +57,7 @@ _MAY_NOT_SPEAK = {
 }
 
 
+_TELLS_CONNECTION = (messages.Boot, messages.Heartbeat)
 _SHUT_OUT = frozenset({Refusal.PILE_QUARANTINED, Refusal.PILE_REVOKED})
 
 
@@ -78,6 +80,14 @@ class Repeated(NamedTuple):
     frame: Frame
 
 
+class Ahead(NamedTuple):
+    """A frame opened and decoded before its turn, and with which keys."""
+
+    opener: Opener
+    opened: Opened
+    message: Message | UnknownMessage
+
+
 Reading = Heard | Refused | Repeated
 
 
@@ -98,7 +108,10 @@ class Wards(Protocol):
 
 
 class Inbound:
-    """Reads frames with the piles' keys, and knows which were committed. One thread uses it: the writer's."""
+    """Reads frames with the piles' keys, and knows which were committed. One thread uses it: the writer's.
+
+    Only `open_ahead` may be called by another.
+    """
 
     def __init__(
         self,
@@ -117,16 +130,27 @@ class Inbound:
         self._seconds = seconds
         self._watch = IdentityWatch()
 
-    def read(self, conn: Connection, frames: Sequence[Frame]) -> list[Reading]:
+    def open_ahead(self, frames: Sequence[Frame]) -> list["Ahead | None"]:
+        """Open and decode frames before their turn, with the keys known now. Any thread may.
+
+        It judges nothing: what cannot be opened, for whatever reason, is left to `read`.
+        """
+        return [self._open_ahead(frame) for frame in frames]
+
+    def read(
+        self, conn: Connection, frames: Sequence[Frame], opened: Sequence["Ahead | None"] = ()
+    ) -> list[Reading]:
         """Each frame's reading, in order, and that of a frame it carries right after it.
 
-        The connection serves the look-ups of piles not known yet.
+        The connection serves the look-ups of piles not known yet; `opened` is what `open_ahead` made of the frames, if
+        it was asked.
         """
         parsed = [_parse(frame.topic) for frame in frames]
         self._registry.refresh(conn, [topic.pile_id for topic in parsed if topic is not None])
         batch: _Batch = {}
         readings = [
-            self._read(conn, frame, topic, batch) for frame, topic in zip(frames, parsed, strict=True)
+            self._read(conn, frame, topic, batch, ahead)
+            for frame, topic, ahead in zip(frames, parsed, opened or repeat(None), strict=False)
         ]
         return self._with_relayed(conn, readings, batch)
 
@@ -151,7 +175,7 @@ class Inbound:
             if known is not None and one.epoch in known.offered:
                 known.offered -= {one.epoch}
             message = one.message
-            if isinstance(message, messages.Boot | messages.Heartbeat) and not one.frame.redelivered:
+            if isinstance(message, _TELLS_CONNECTION) and not one.frame.redelivered:
                 sign = self._watch.heard(
                     one.pile_id, epoch=one.epoch, counter=counter, connection=message.connection, now_s=now_s
                 )
@@ -183,7 +207,26 @@ class Inbound:
         nested = _carried_child(reading) is not None
         return Refused(frame, Refusal.NOT_THIS_HOSTS_CHILD) if nested else reading
 
-    def _read(self, conn: Connection, frame: Frame, topic: Topic | None, batch: "_Batch") -> Reading:
+    def _open_ahead(self, frame: Frame) -> "Ahead | None":
+        topic = _parse(frame.topic)
+        known = self._registry.find(topic.pile_id) if topic is not None else None
+        if topic is None or known is None or known.opener is None:
+            return None
+        opener = known.opener
+        try:
+            opened = opener.open(frame.topic, frame.payload)
+            return Ahead(opener, opened, codec.decode(topic.direction, topic.message, opened.body))
+        except ProtocolError:
+            return None
+
+    def _read(
+        self,
+        conn: Connection,
+        frame: Frame,
+        topic: Topic | None,
+        batch: "_Batch",
+        ahead: "Ahead | None" = None,
+    ) -> Reading:
         if topic is None or topic.direction is not Direction.UP:
             return Refused(frame, BadTopic.reason)
         pile_id = topic.pile_id
@@ -194,10 +237,12 @@ class Inbound:
                 self._wards.heard_barred(pile_id)
             return Refused(frame, refusal or Refusal.UNKNOWN_PILE)
         try:
-            opened = self._open(conn, known, pile_id, frame)
-            if (repeat := self._repeat(pile_id, opened, frame, batch)) is not None:
-                return repeat
-            message = codec.decode(Direction.UP, topic.message, opened.body)
+            # What was opened with keys replaced since is opened again.
+            ready = ahead if ahead is not None and ahead.opener is known.opener else None
+            opened = ready.opened if ready else self._open(conn, known, pile_id, frame)
+            if (repeated := self._repeat(pile_id, opened, frame, batch)) is not None:
+                return repeated
+            message = ready.message if ready else codec.decode(Direction.UP, topic.message, opened.body)
         except ProtocolError as error:
             return Refused(frame, error.reason)
         if isinstance(message, UnknownMessage):
@@ -207,12 +252,11 @@ class Inbound:
     def _repeat(self, pile_id: str, opened: Opened, frame: Frame, batch: "_Batch") -> Reading | None:
         """What becomes of a frame whose counter was used before, in this batch or a committed one."""
         boot, seq = opened.counter
-        mark = _mark(frame)
         earlier = batch.setdefault((pile_id, opened.epoch, boot, seq), frame)
         if earlier is not frame:
-            differs = _mark(earlier) != mark
+            differs = _mark(earlier) != _mark(frame)
         elif self._window.seen(pile_id, epoch=opened.epoch, boot=boot, seq=seq):
-            differs = self._window.differs(pile_id, epoch=opened.epoch, boot=boot, seq=seq, mark=mark)
+            differs = self._window.differs(pile_id, epoch=opened.epoch, boot=boot, seq=seq, mark=_mark(frame))
         else:
             return None
         if differs:

@@ -51,7 +51,7 @@ class KnownPile:
 
 
 class PileRegistry:
-    """Remembers piles, bounded; one thread uses it: the writer's."""
+    """Remembers piles, bounded; one thread uses it: the writer's. Only `find` may be called by another."""
 
     def __init__(self, *, vault: SecretVault, seconds: Callable[[], float] = monotonic) -> None:
         self._vault = vault

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event
 from time import monotonic
 from typing import Protocol
-from uuid import UUID
 
 import structlog
 from psycopg import Error, InterfaceError, OperationalError
@@ -31,13 +31,14 @@ from database.pool import Connection
 from gateway import hearing
 from gateway.errors import Refusal
 from gateway.hearing import Heard, Reply
-from gateway.inbound import HANDLERS, Inbound, Reading, Refused, Repeated
+from gateway.inbound import HANDLERS, Ahead, Inbound, Reading, Refused, Repeated
 from gateway.kept_connection import KeptConnection
 from gateway.link import Frame, Link
+from gateway.lock_order import LockOrder
 from gateway.measures import BatchSteps, Measures
 from gateway.presence import Presence
+from gateway.read_ahead import ReadAhead
 from gateway.sample_batch import SampleBatch
-from protocol import messages
 
 TAKE_TIMEOUT_S = 0.5
 OUTAGE_MIN_WAIT_S = 0.1
@@ -57,14 +58,6 @@ _SERVER_FULL = frozenset({"53100", "53300"})
 """Of those, a full disk and too many connections, which no frame is to blame for."""
 _COLLISIONS = (DeadlockDetected, SerializationFailure, QueryCanceled)
 _PLAIN_ANSWERS = ("/stop_ack", "/command_ack")
-_MONEY = (
-    messages.StartAck,
-    messages.Started,
-    messages.ExtendAck,
-    messages.LocalStart,
-    messages.Settlement,
-    messages.Alarm,
-)
 
 log = structlog.get_logger()
 
@@ -101,7 +94,7 @@ class Replies(Protocol):
 
 
 class Writer:
-    """Takes batches and stores them, in one thread with one connection at a time."""
+    """Takes batches and stores them, in one thread with one connection at a time; another reads ahead for it."""
 
     def __init__(
         self,
@@ -115,7 +108,7 @@ class Writer:
     ) -> None:
         self.health = WriterHealth()
         self._conn = KeptConnection(pool, autocommit=True)
-        self._batch = batch
+        self._ahead = ReadAhead(batch=batch, inbound=inbound, stop=stop)
         self._inbound = inbound
         self._replies = replies
         self._measures = measures
@@ -130,12 +123,13 @@ class Writer:
             self._conn.close()
 
     def _serve(self) -> None:
-        while True:
-            frames = self._batch.take(timeout_s=TAKE_TIMEOUT_S)
+        self._ahead.start()
+        while not self._ahead.ended:
+            frames, opened = self._ahead.take(timeout_s=TAKE_TIMEOUT_S)
             self.health.turned_s = monotonic()
             if frames:
                 try:
-                    self._write(frames)
+                    self._write(frames, opened)
                 except Exception:
                     # Left unacknowledged, the broker gives these frames to the next connection.
                     log.exception("batch_left_unacknowledged", frames=len(frames))
@@ -143,13 +137,11 @@ class Writer:
             if self._presence.is_due():
                 with suppress(_Stopped, _Faulty):
                     self._store([])
-            if self._stop.is_set():
-                return
 
-    def _write(self, frames: Sequence[Frame]) -> None:
+    def _write(self, frames: Sequence[Frame], opened: Sequence[Ahead | None]) -> None:
         with suppress(_Stopped):
             try:
-                self._store(frames)
+                self._store(frames, opened)
             except _Faulty:
                 for frame in frames:
                     self._write_alone(frame)
@@ -161,8 +153,8 @@ class Writer:
             log.error("frame_put_aside", topic=frame.topic, error=faulty.why)
             self._finish(self._patiently([frame], self._put_aside))
 
-    def _store(self, frames: Sequence[Frame]) -> None:
-        self._finish(self._patiently(frames, self._commit))
+    def _store(self, frames: Sequence[Frame], opened: Sequence[Ahead | None] = ()) -> None:
+        self._finish(self._patiently(frames, partial(self._commit, opened=opened)))
 
     def _patiently(self, frames: Sequence[Frame], store: "_Store") -> "_Stored":
         """Store frames however long the database is away. Raises _Faulty, and _Stopped when told to stop."""
@@ -190,15 +182,15 @@ class Writer:
                 self.health.database_away = False
                 return stored
 
-    def _commit(self, frames: Sequence[Frame]) -> "_Stored":
+    def _commit(self, frames: Sequence[Frame], *, opened: Sequence[Ahead | None]) -> "_Stored":
         stored = _Stored()
         with self._conn.use() as conn, _one_transaction(conn, frames):
-            stored.sort(self._inbound.read(conn, frames))
+            stored.sort(self._inbound.read(conn, frames, opened))
             stored.steps.decoded_s = monotonic()
             stored.rekeyed = self._inbound.first_uses(stored.heard)
             if stored.rekeyed:
                 key_rotation.used(conn, stored.rekeyed, now=max(frame.received_at for frame in frames))
-            order = stored.order = _in_order_of_locks(stored.heard)
+            order = stored.order = LockOrder.of(stored.heard)
             if order.money:
                 sessions.hold(conn, order.sessions(), of_piles=order.alarmed_piles())
             stored.handle(conn, order.reports)
@@ -207,7 +199,7 @@ class Writer:
             stored.handle(conn, order.money)
             command_answers.take(conn, [hearing.answer(heard) for heard in order.answers])
             self._presence.note(stored.heard, but=order.wills)
-            if len(order.answers) < len(stored.heard) or self._presence.is_due():
+            if order.touches_piles or self._presence.is_due():
                 self._presence.write(conn)
             stored.handle(conn, order.wills)
             rejections.keep(conn, stored.rejected)
@@ -297,7 +289,7 @@ class _Stored:
     repeated: int = 0
     refused_answered: int = 0
     rekeyed: dict[str, int] = field(default_factory=dict[str, int])
-    order: "_Order | None" = None
+    order: LockOrder | None = None
     steps: BatchSteps = field(default_factory=BatchSteps)
 
     def sort(self, readings: Iterable[Reading]) -> None:
@@ -320,29 +312,6 @@ class _Stored:
                 self.rejected.append(Refused(one.frame, reply.refusal).rejection)
 
 
-@dataclass
-class _Order:
-    """A batch in the order the platform locks: ports, sessions, accounts; wills after all a pile said before.
-
-    Messages commute, so each kind keeps its order of arrival and nothing more is needed.
-    """
-
-    reports: list[Heard] = field(default_factory=list[Heard])
-    meter_frames: list[Heard] = field(default_factory=list[Heard])
-    money: list[Heard] = field(default_factory=list[Heard])
-    answers: list[Heard] = field(default_factory=list[Heard])
-    wills: list[Heard] = field(default_factory=list[Heard])
-
-    def sessions(self) -> set[UUID]:
-        """The sessions whose money may move."""
-        named = (getattr(heard.message, "session_id", None) for heard in self.money)
-        return {session_id for session_id in named if session_id is not None}
-
-    def alarmed_piles(self) -> set[str]:
-        """Piles of whose sessions any may be stopped."""
-        return {heard.pile_id for heard in self.money if isinstance(heard.message, messages.Alarm)}
-
-
 def _is_overtaxed(error: Error) -> bool:
     state = error.sqlstate or ""
     return state.startswith(_OVERTAXED) and state not in _SERVER_FULL
@@ -358,20 +327,3 @@ def _one_transaction(conn: Connection, frames: Sequence[Frame]) -> AbstractConte
     if all(frame.topic.endswith(_PLAIN_ANSWERS) for frame in frames):
         return conn.pipeline()
     return conn.transaction()
-
-
-def _in_order_of_locks(heard: Sequence[Heard]) -> _Order:
-    order = _Order()
-    for one in heard:
-        message = one.message
-        if isinstance(message, messages.MeterFrame):
-            order.meter_frames.append(one)
-        elif isinstance(message, messages.Gone):
-            order.wills.append(one)
-        elif isinstance(message, messages.StopAck | messages.CommandAck):
-            order.answers.append(one)
-        elif isinstance(message, _MONEY):
-            order.money.append(one)
-        else:
-            order.reports.append(one)
-    return order
