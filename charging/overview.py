@@ -41,6 +41,7 @@ def sites_now(conn: Connection[TupleRow], *, now: datetime) -> list[SiteNow]:
                        SELECT power_dw FROM meter_sample
                         WHERE meter_sample.session_id = charging_session.session_id
                           AND meter_sample.pile_id = charging_session.pile_id AND sampled_at > %(since)s
+                          AND charging_session.started_at IS NOT NULL
                         ORDER BY sampled_at DESC LIMIT 1) AS newest ON true
                  WHERE state = ANY(%(on_port)s) GROUP BY site_id),
             settled AS (
