@@ -27,6 +27,20 @@ CaseOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="The report as one JSON object on the last line.")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Write the report to this file, too.")]
 ListOption = Annotated[bool, typer.Option("--list", help="Only list the cases.")]
+OperatorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="NAME=COMMAND for what an operator does or sees: revoke, quarantine, release, rotate_key, configure,"
+        " locate, extend, code, card, clear, firmware, update, child; may be given again."
+    ),
+]
+WithoutOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What the other platform is without by its make: codes, cards, firmware, hosts; may be given again.",
+        show_default="nothing",
+    ),
+]
 
 
 @conformance.command("pile")
@@ -70,8 +84,8 @@ def pile(
         report = conformance_pile.judge_simulator(chosen, progress=say_result)
     elif not all(is_pile_id(pile_id) for pile_id in (outside, *(child or ()))):
         raise typer.BadParameter("not the name of a pile", param_hint="--outside, --child")
-    elif child and no_children:
-        raise typer.BadParameter("it has children or it has none", param_hint="--child, --no-children")
+    elif len(child or ()) == 1 or (child and no_children):
+        raise typer.BadParameter("it has two children or more, or none", param_hint="--child, --no-children")
     else:
         yours = conformance_pile.Outside(
             pile_id=outside,
@@ -105,7 +119,9 @@ def platform(
     ] = 1.0,
     start_command: Annotated[
         str | None,
-        typer.Option(help="Orders and pays a charge on {pile} and {port}; may print its session id."),
+        typer.Option(
+            help="Orders and pays a charge on {pile} and {port}; may print its session id; ends with 3 if refused."
+        ),
     ] = None,
     stop_command: Annotated[str | None, typer.Option(help="Stops the charge {session} as its rider.")] = None,
     session_command: Annotated[
@@ -116,20 +132,8 @@ def platform(
     ] = None,
     online_command: Annotated[str | None, typer.Option(help="Prints true or false for {pile}.")] = None,
     claim_command: Annotated[str | None, typer.Option(help="Prints another claim code for {pile}.")] = None,
-    operator_command: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="NAME=COMMAND for what an operator does or sees: revoke, quarantine, release, rotate_key, configure,"
-            " locate, extend, code, card, clear, firmware, update, child; may be given again."
-        ),
-    ] = None,
-    without: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What the other platform is without by its make: codes, cards, firmware, hosts; may be given again.",
-            show_default="nothing",
-        ),
-    ] = None,
+    operator_command: OperatorOption = None,
+    without: WithoutOption = None,
     crash_command: Annotated[
         str | None, typer.Option(help="Kills what listens to piles; it comes back by itself.")
     ] = None,

@@ -9,7 +9,7 @@ from conformance.platform.catalogue import CASES
 from conformance.report import Outcome
 from pileway import conformance_platform
 
-LEAST_CASES = 35
+LEAST_CASES = 180
 LEAST_OF_A_KIND = 10
 
 
