@@ -1,5 +1,9 @@
 """Whatever somebody logs, secrets do not reach the log."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,3 +51,26 @@ def test_private_key_is_hidden() -> None:
 
 def test_bytes_are_told_by_their_size() -> None:
     assert hide_secrets(None, "info", {"frame": b"\x00\x01"}) == {"frame": "[2 bytes]"}
+
+
+@pytest.mark.parametrize(("as_json", "is_json"), [(None, True), (True, True), (False, False)])
+def test_lines_have_the_form_that_was_asked_for(as_json: bool | None, is_json: bool) -> None:
+    script = (
+        "import structlog; from pileway import logs;"
+        f"logs.set_up('gateway', as_json={as_json});"
+        "structlog.contextvars.bind_contextvars(trace_id='4bf9');"
+        "structlog.get_logger().info('seen', token='s3cret', pile_id='YQ-01')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "s3cret" not in done.stderr
+    assert done.stderr.startswith("{") is is_json
+    if is_json:
+        line = json.loads(done.stderr)
+        assert (line["event"], line["process"], line["pile_id"], line["trace_id"]) == (
+            "seen",
+            "gateway",
+            "YQ-01",
+            "4bf9",
+        )
