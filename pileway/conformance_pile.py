@@ -26,7 +26,7 @@ from pileway.embedded_broker import EmbeddedBroker
 from pileway.simulated_bench import SimulatedWorkshop
 
 AT_ONCE: Final = 12
-TOTAL_LIMIT_S: Final = 140.0
+TOTAL_LIMIT_S: Final = 200.0
 OUTSIDE_TOTAL_LIMIT_S: Final = 8 * 3600.0
 OUTSIDE_SLACK_S: Final = 2 * RESTART_LIMIT_S + ASK_LIMIT_S
 CHILDLESS: Final = {str(Ability.CHILDREN): "carries no other piles"}

@@ -163,7 +163,7 @@ class OutsideStage:
     def abilities(self) -> frozenset[str]:
         """With a person at the terminal hands, mains, cards, keypad and radio; children if there are two or more."""
         able: set[Ability] = set()
-        if len(self._claims) > ENOUGH_CHILDREN:
+        if len(self._claims) - 1 >= ENOUGH_CHILDREN:
             able.add(Ability.CHILDREN)
         if self._attendant is not None:
             able |= {Ability.HANDS, Ability.POWER, Ability.CARD, Ability.KEYPAD, Ability.RADIO}
