@@ -147,6 +147,7 @@ async def brings_nothing_before_its_boot(scene: Scene) -> None:
     await child.hears_no(messages.Locate, for_s=RESEND_S * 1.2)
     await host.boots()
     await host.say(host.heartbeat_message())
+    await child.connect()
     await child.say(child.heartbeat_message())
     again = await child.hear(messages.Locate)
     check_equal("the command that waited", again.command_id, asked.command_id)
@@ -292,6 +293,7 @@ async def a_backlog_behind_a_host(scene: Scene) -> None:
     ]
     await host.connect()
     await host.say(host.heartbeat_message())
+    await child.connect()
     await child.say(child.heartbeat_message())
     for frame in reversed(kept):
         await child.publish(frame)

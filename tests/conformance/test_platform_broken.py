@@ -210,8 +210,8 @@ def spoil_what_hosts_carry_down(patch: pytest.MonkeyPatch) -> None:
 def let_every_pile_be_a_host(patch: pytest.MonkeyPatch) -> None:
     honest = Inbound.read
 
-    def read(self: Inbound, conn: Connection, frames: Sequence[LinkFrame]) -> list[Reading]:
-        readings = honest(self, conn, frames)
+    def read(self: Inbound, conn: Connection, frames: Sequence[LinkFrame], *opened: Any) -> list[Reading]:
+        readings = honest(self, conn, frames, *opened)
         strays = [
             one.frame
             for one in readings

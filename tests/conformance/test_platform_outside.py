@@ -57,7 +57,7 @@ def test_a_platform_is_judged_by_commands_of_its_operator(outside: Outside, tmp_
         "start.refused-gives-*",
         "clear.refused-keeps-the-lock",
         "card.like-a-known-one-is-refused",
-        "code.start-is-taken-once",
+        "code.is-read-by-its-pile",
         "firmware.steps-in-any-order",
         "firmware.is-what-the-maker-signed",
         "host.carries-a-child-into-service",
