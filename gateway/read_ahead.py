@@ -6,6 +6,7 @@ speak and what is a repeat is the writer's question, asked in the order of arriv
 
 from collections.abc import Sequence
 from threading import Condition, Event, Thread
+from time import monotonic
 
 import structlog
 
@@ -31,6 +32,11 @@ class ReadAhead:
         self._opened: list[Ahead | None] = []
         self._ended = False
         self._changed = Condition()
+        self.turned_s = monotonic()
+        """When its loop last turned, by the monotonic clock."""
+
+    def __len__(self) -> int:
+        return len(self._frames)
 
     def start(self) -> None:
         """Read ahead from now on, until `stop` is set and the queue is closed and empty."""
@@ -53,6 +59,7 @@ class ReadAhead:
 
     def _run(self) -> None:
         while True:
+            self.turned_s = monotonic()
             frames = self._batch.take(timeout_s=TAKE_TIMEOUT_S)
             if frames:
                 self._put(frames, self._open(frames))
@@ -76,4 +83,5 @@ class ReadAhead:
             self._opened += opened
             self._changed.notify_all()
             # The writer comes back for them however long its database is away.
-            self._changed.wait_for(lambda: len(self._frames) < AHEAD_FRAMES)
+            while not self._changed.wait_for(lambda: len(self._frames) < AHEAD_FRAMES, TAKE_TIMEOUT_S):
+                self.turned_s = monotonic()

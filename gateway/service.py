@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool
 from charging.enrolment import SecretVault
 from charging.waits import Waits
 from database.pool import Connection
-from gateway import flood_guard, interpreter, lanes
+from gateway import flood_guard, garbage, lanes
 from gateway.doorman import Doorman
 from gateway.downlink import Downlink
 from gateway.flood_guard import FloodLimits
@@ -158,10 +158,10 @@ class Gateway:
             writer=writer,
             outbox=outbox,
             warden=warden,
-            waiting_frames=len(self._batch),
+            waiting_frames=len(self._batch) + self._writer.waiting_frames,
             waiting_messages=self.outbox.waiting,
             turned_s={
-                "writer": writer.turned_s,
+                **self._writer.turned_s,
                 "outbox": outbox.turned_s,
                 "warden": warden.turned_s,
                 "keeper": self.lanes.turned_s,
@@ -227,7 +227,7 @@ def run(parts: GatewayParts, *, stop: Event, watch: Callable[[Gateway], None] | 
     """Serve until `stop` is set. `watch` is given the running gateway, for metrics of its health."""
     gateway = Gateway(parts)
     gateway.start()
-    interpreter.settle()
+    garbage.collect_rarely()
     log.info("gateway_started", owner=parts.owner, lanes=list(parts.lanes))
     try:
         if watch is not None:

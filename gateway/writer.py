@@ -115,6 +115,16 @@ class Writer:
         self._stop = stop
         self._presence = Presence()
 
+    @property
+    def waiting_frames(self) -> int:
+        """Frames read ahead that wait to be stored."""
+        return len(self._ahead)
+
+    @property
+    def turned_s(self) -> dict[str, float]:
+        """When its two loops last turned, by the monotonic clock."""
+        return {"writer": self.health.turned_s, "reader": self._ahead.turned_s}
+
     def run(self) -> None:
         """Store batches until `stop` is set and the batch is closed and empty."""
         try:

@@ -80,7 +80,7 @@ class GatewayCollector:
         yield histogram("pileway_batch_frames", "Frames in a batch.", measures.batch_frames)
         yield histograms(
             "pileway_batch_step_seconds",
-            "Time a committed batch took: to open and decode its frames, to write them, to commit.",
+            "Time a committed batch took: to open its frames as far as not done ahead, to write them, to commit.",
             ("step",),
             {
                 ("decode",): measures.decode_s,

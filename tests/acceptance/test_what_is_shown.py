@@ -65,7 +65,13 @@ def test_a_ready_platform_says_so_and_why(stage: Stage) -> None:
         "migrations": "ok",
         "lane 0": "ok",
     }
-    assert set(ask(stage, "gateway", "health").json()["checks"]) == {"writer", "outbox", "warden", "keeper"}
+    assert set(ask(stage, "gateway", "health").json()["checks"]) == {
+        "reader",
+        "writer",
+        "outbox",
+        "warden",
+        "keeper",
+    }
     assert set(ask(stage, "api", "health").json()["checks"]) == {"public", "device"}
     assert ask(stage, "worker", "ready").json()["checks"]["job queue"] == "ok"
     assert ask(stage, "api", "secrets").status_code == httpx.codes.NOT_FOUND
