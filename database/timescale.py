@@ -7,6 +7,7 @@ later is converted by the next migration.
 
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 
 import psycopg
 import structlog
@@ -92,3 +93,56 @@ def fill_aggregates(conn: Connection) -> None:
     conn.execute(
         "CALL refresh_continuous_aggregate('pile_load_day', NULL, date_trunc('day', now(), 'Asia/Shanghai'))"
     )
+    conn.execute(
+        "CALL refresh_continuous_aggregate('site_load_day', NULL, date_trunc('day', now(), 'Asia/Shanghai'))"
+    )
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes on disk of a table with its indexes, and how many of them the indexes are."""
+
+    total_bytes: int
+    index_bytes: int
+
+
+def is_here(conn: Connection) -> bool:
+    """Whether this database has the extension."""
+    row = conn.execute("SELECT 1 FROM pg_extension WHERE extname = 'timescaledb'").fetchone()
+    return row is not None
+
+
+def sizes(conn: Connection, table: str) -> Sizes:
+    """What a table takes on disk, all its chunks together, compressed or not."""
+    statement = (
+        """
+        SELECT coalesce(sum(total_bytes), 0)::bigint, coalesce(sum(index_bytes), 0)::bigint
+          FROM hypertable_detailed_size(%(table)s::regclass)
+        """
+        if is_here(conn)
+        else "SELECT pg_total_relation_size(%(table)s::regclass), pg_indexes_size(%(table)s::regclass)"
+    )
+    row = conn.execute(statement, {"table": table}).fetchone()
+    assert row is not None, "a sum has a row"
+    return Sizes(*row)
+
+
+def compress_next(conn: Connection, table: str, *, older_than: timedelta) -> bool:
+    """Compress one chunk of a hypertable that ended so long ago, oldest first; says whether there was one."""
+    row = conn.execute(
+        """
+        SELECT format('%%I.%%I', chunk_schema, chunk_name)::regclass::text
+          FROM timescaledb_information.chunks
+         WHERE hypertable_name = %(table)s AND NOT is_compressed AND range_end < now() - %(older_than)s
+         ORDER BY range_start LIMIT 1
+        """,
+        {"table": table, "older_than": older_than},
+    ).fetchone()
+    if row is not None:
+        conn.execute("SELECT compress_chunk(%(chunk)s::regclass)", {"chunk": row[0]})
+    return row is not None
+
+
+def rest_jobs(conn: Connection) -> None:
+    """Keep the extension's own jobs from running in this database, which can be dropped and measured then."""
+    conn.execute("SELECT _timescaledb_functions.stop_background_workers()")

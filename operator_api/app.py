@@ -21,6 +21,7 @@ from operator_api import (
     documents,
     firmware_endpoints,
     identity_endpoints,
+    load_endpoints,
     money_endpoints,
     notice_endpoints,
     refund_endpoints,
@@ -106,6 +107,7 @@ def create_app(
         endpoints.create_router(service)
         for endpoints in (
             site_endpoints,
+            load_endpoints,
             session_endpoints,
             command_endpoints,
             care_endpoints,

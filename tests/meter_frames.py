@@ -1,10 +1,33 @@
 """Meter frames for tests: one busy port at constant power."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from charging import piles, sites
+from charging.errors import PileExists
 from charging.meter_rows import MeterFrame, PortSample
+from database.pool import Connection
+
+SITE = "yard"
+
+
+def register(conn: Connection, *pile_ids: str, site_id: str = SITE) -> None:
+    """Put piles on the books, as far as they are not; load is told by their site."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    sites.add(conn, site_id=site_id, name=site_id, address="-", now=now)
+    for pile_id in pile_ids:
+        with suppress(PileExists):
+            piles.register(
+                conn,
+                pile_id=pile_id,
+                site_id=site_id,
+                model="test",
+                port_count=10,
+                power_limit_w=5_000,
+                now=now,
+            )
 
 
 def steady(

@@ -1,4 +1,4 @@
-"""A real TimescaleDB (PostgreSQL 17 compiled to WebAssembly) for each test module.
+"""A real TimescaleDB (PostgreSQL 17 compiled to WebAssembly) for all tests of a worker.
 
 It serves one connection, knows no COPY FROM STDIN and no transactions side by side; the whole suite runs on a
 native server when `PILEWAY_TEST_DSN` names one.
@@ -50,16 +50,23 @@ def _running_server() -> Generator[str]:
         process.wait(STOP_LIMIT_S)
 
 
-@pytest.fixture(scope="module")
-def timescale_dsn() -> Iterator[str]:
-    """DSN of this module's own empty server."""
+@pytest.fixture
+def empty_server_dsn() -> Iterator[str]:
+    """DSN of this test's own empty server."""
     with _running_server() as dsn:
         yield dsn
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def timescale_dsn() -> Iterator[str]:
+    """DSN of a server that tests share; each has piles of its own."""
+    with _running_server() as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
 def report(timescale_dsn: str) -> migrations.MigrationReport:
-    """What the first migration of this module's server said."""
+    """What the first migration of the shared server said."""
     return migrations.migrate(timescale_dsn)
 
 

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from charging import meter
+from charging import meter, session_curves
+from charging.session_curves import SampleSpan
 from database import migrations
 from tests import meter_frames
 from tests.timescale.conftest import connect
@@ -13,6 +14,7 @@ HOURLY = (
     "SELECT hour, pile_id, port_no, energy_dws, busy_s, peak_dw, samples FROM port_load_hour ORDER BY 1, 2, 3"
 )
 DAILY = "SELECT day, pile_id, energy_dws, busy_s, peak_dw, samples FROM pile_load_day ORDER BY 1, 2"
+BY_SITE = "SELECT day, site_id, energy_dws, busy_s, peak_dw, samples FROM site_load_day ORDER BY 1, 2"
 
 
 def _make_plain(dsn: str) -> None:
@@ -37,20 +39,28 @@ def _make_plain(dsn: str) -> None:
             )
 
 
-def test_plain_tables_become_hypertables_with_all_their_rows(timescale_dsn: str) -> None:
-    _make_plain(timescale_dsn)
+def test_plain_tables_become_hypertables_with_all_their_rows(empty_server_dsn: str) -> None:
+    _make_plain(empty_server_dsn)
     session_id = uuid4()
     frames = meter_frames.steady(pile_id="veteran", session_id=session_id, since=SINCE, count=300)
-    with connect(timescale_dsn) as conn:
+    span = SampleSpan(session_id, "veteran", since=SINCE, until=SINCE + timedelta(days=1))
+    with connect(empty_server_dsn) as conn:
+        meter_frames.register(conn, "veteran")
         meter.write_batch(conn, frames, takes_copy=False)
         hourly, daily = conn.execute(HOURLY).fetchall(), conn.execute(DAILY).fetchall()
-        curve = meter.curve(conn, session_id, most_points=1_000)
-    report = migrations.migrate(timescale_dsn)
-    assert report.applied == ("timescale/0001_hypertables", "timescale/0002_load_aggregates")
-    with connect(timescale_dsn) as conn:
+        by_site = conn.execute(BY_SITE).fetchall()
+        curve = session_curves.curve(conn, span, most_points=1_000)
+    report = migrations.migrate(empty_server_dsn)
+    assert report.applied == (
+        "timescale/0001_hypertables",
+        "timescale/0002_load_aggregates",
+        "timescale/0003_load_by_site",
+    )
+    with connect(empty_server_dsn) as conn:
         assert conn.execute(HOURLY).fetchall() == hourly
         assert conn.execute(DAILY).fetchall() == daily
-        assert meter.curve(conn, session_id, most_points=1_000) == curve
+        assert conn.execute(BY_SITE).fetchall() == by_site
+        assert session_curves.curve(conn, span, most_points=1_000) == curve
         conn.execute("ALTER MATERIALIZED VIEW port_load_hour SET (timescaledb.materialized_only = true)")
         assert conn.execute(HOURLY).fetchall() == hourly
         later = meter_frames.steady(

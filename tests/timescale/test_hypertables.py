@@ -1,21 +1,30 @@
 """On a server with TimescaleDB the same names are hypertables and continuous aggregates."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from uuid import UUID, uuid4
 
-from charging import meter
+from charging import meter, session_curves
+from charging.session_curves import SampleSpan
+from charging.site_loads import LOCAL
 from database import migrations
 from database.pool import Connection
 from tests import meter_frames
 
 MIDNIGHT_SHANGHAI = datetime(2026, 5, 4, 16, tzinfo=UTC)
+NEXT_MIDNIGHT = datetime.combine(datetime.now(LOCAL).date() + timedelta(days=1), time(), LOCAL)
+"""In Shanghai; no refresh gets so far."""
 LONG_AGO = datetime.now(UTC) - timedelta(days=40)
 
 
 def _write(conn: Connection, *, pile_id: str, session_id: UUID, since: datetime, count: int) -> meter.Written:
+    meter_frames.register(conn, pile_id)
     frames = meter_frames.steady(pile_id=pile_id, session_id=session_id, since=since, count=count)
     with conn.transaction():
         return meter.write_batch(conn, frames, takes_copy=False)
+
+
+def _span(session_id: UUID, pile_id: str, since: datetime) -> SampleSpan:
+    return SampleSpan(session_id, pile_id, since=since, until=since + timedelta(hours=12))
 
 
 def _run_policies(conn: Connection, kind: str) -> None:
@@ -54,7 +63,7 @@ def test_replayed_frames_add_nothing(timescale: Connection) -> None:
 
 
 def test_hour_and_day_tell_the_newest_samples_at_once(timescale: Connection) -> None:
-    _write(timescale, pile_id="real-time", session_id=uuid4(), since=MIDNIGHT_SHANGHAI, count=180)
+    _write(timescale, pile_id="real-time", session_id=uuid4(), since=NEXT_MIDNIGHT, count=180)
     hours = timescale.execute(
         """
         SELECT hour, energy_dws, busy_s, peak_dw, samples
@@ -65,10 +74,10 @@ def test_hour_and_day_tell_the_newest_samples_at_once(timescale: Connection) -> 
         "SELECT day, energy_dws, busy_s, peak_dw, samples FROM pile_load_day WHERE pile_id = 'real-time'"
     ).fetchall()
     assert hours == [
-        (MIDNIGHT_SHANGHAI, 2_400 * 3_600, 3_600, 2_410, 120),
-        (MIDNIGHT_SHANGHAI + timedelta(hours=1), 2_400 * 1_800, 1_800, 2_410, 60),
+        (NEXT_MIDNIGHT, 2_400 * 3_600, 3_600, 2_410, 120),
+        (NEXT_MIDNIGHT + timedelta(hours=1), 2_400 * 1_800, 1_800, 2_410, 60),
     ]
-    assert days == [(MIDNIGHT_SHANGHAI, 2_400 * 5_400, 5_400, 2_410, 180)]
+    assert days == [(NEXT_MIDNIGHT, 2_400 * 5_400, 5_400, 2_410, 180)]
 
 
 def test_samples_that_arrive_after_a_refresh_are_counted_by_the_next(timescale: Connection) -> None:
@@ -88,7 +97,8 @@ def test_samples_that_arrive_after_a_refresh_are_counted_by_the_next(timescale: 
 def test_old_chunks_are_compressed_and_still_read_and_deduplicated(timescale: Connection) -> None:
     session_id = uuid4()
     _write(timescale, pile_id="compressed", session_id=session_id, since=LONG_AGO, count=50)
-    before = meter.curve(timescale, session_id, most_points=100)
+    span = _span(session_id, "compressed", LONG_AGO)
+    before = session_curves.curve(timescale, span, most_points=100)
     _run_policies(timescale, "policy_compression")
     assert timescale.execute(
         """
@@ -98,8 +108,8 @@ def test_old_chunks_are_compressed_and_still_read_and_deduplicated(timescale: Co
     ).fetchone() == (True,)
     again = _write(timescale, pile_id="compressed", session_id=session_id, since=LONG_AGO, count=51)
     assert again.frames == 1
-    assert meter.curve(timescale, session_id, most_points=100)[:50] == before
-    assert meter.slots(timescale, session_id)
+    assert session_curves.curve(timescale, span, most_points=100)[:50] == before
+    assert session_curves.slots(timescale, span)
 
 
 def test_retention_drops_what_is_older_than_two_years(timescale: Connection) -> None:
@@ -107,6 +117,7 @@ def test_retention_drops_what_is_older_than_two_years(timescale: Connection) -> 
     long_gone = datetime.now(UTC) - timedelta(days=800)
     _write(timescale, pile_id="forgotten", session_id=session_id, since=long_gone, count=5)
     _run_policies(timescale, "policy_retention")
-    assert meter.curve(timescale, session_id, most_points=10) == []
+    span = _span(session_id, "forgotten", long_gone)
+    assert session_curves.curve(timescale, span, most_points=10) == []
     frames = timescale.execute("SELECT count(*) FROM meter_frame WHERE pile_id = 'forgotten'").fetchone()
     assert frames == (0,)

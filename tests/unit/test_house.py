@@ -48,7 +48,14 @@ OWNERS = {
 }
 DATABASE_TABLES = ("schema_migration", "job_queue_version")
 # Reports: made from the meter, read by whoever owns meter samples.
-VIEWS = {"port_load_hour": "charging", "pile_load_day": "charging"}
+VIEWS = {"port_load_hour": "charging", "pile_load_day": "charging", "site_load_day": "charging"}
+# The one module that reads them, and who may import it: what anybody pays stands on settlements.
+REPORTS = Path("charging/site_loads.py")
+REPORTS_SHOWN_BY = {
+    "operator_api/load_endpoints.py",
+    "pileway/bench_growth.py",
+    "pileway/bench_growth_table.py",
+}
 
 _CREATE = re.compile(r"^\s*CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
 _STATEMENT = re.compile(r"\b(?:SELECT|INSERT|UPDATE|DELETE|TRUNCATE|COPY|LOCK|WITH|MERGE)\b")
@@ -109,6 +116,21 @@ def test_sql_of_a_table_stays_in_its_owner(module: Path) -> None:
         if table in owners and owners[table] != package
     ]
     assert strangers == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=_name)
+def test_no_money_is_read_from_a_report(module: Path) -> None:
+    source, name = module.read_text(), module.relative_to(ROOT)
+    read = {view for _, sql in _sql_literals(module) for view in _tables_touched(sql) & VIEWS.keys()}
+    assert name == REPORTS or not read
+    imported = {
+        alias.name if isinstance(node, ast.Import) else f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    shows = any(each.startswith("charging.site_loads") for each in imported)
+    assert not shows or str(name) in REPORTS_SHOWN_BY
 
 
 @pytest.mark.parametrize(

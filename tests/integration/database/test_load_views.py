@@ -3,6 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import psycopg
+import pytest
+
 from charging import meter
 from database.pool import Connection
 from tests import meter_frames
@@ -11,6 +14,7 @@ MIDNIGHT_SHANGHAI = datetime(2026, 5, 4, 16, tzinfo=UTC)
 
 
 def test_hour_sums_energy_time_and_peak_of_a_port(conn: Connection) -> None:
+    meter_frames.register(conn, "p1")
     frames = meter_frames.steady(pile_id="p1", session_id=uuid4(), since=MIDNIGHT_SHANGHAI, count=180)
     meter.write_batch(conn, frames)
     rows = conn.execute(
@@ -23,6 +27,7 @@ def test_hour_sums_energy_time_and_peak_of_a_port(conn: Connection) -> None:
 
 
 def test_day_begins_at_midnight_in_shanghai_and_sums_the_ports(conn: Connection) -> None:
+    meter_frames.register(conn, "p1", "p2")
     for port_no, power_dw in ((1, 1_000), (2, 3_000)):
         frames = meter_frames.steady(
             pile_id=f"p{port_no}",
@@ -43,3 +48,17 @@ def test_day_begins_at_midnight_in_shanghai_and_sums_the_ports(conn: Connection)
         (MIDNIGHT_SHANGHAI, "p1", 60_000, 60, 1_010, 2),
         (MIDNIGHT_SHANGHAI, "p2", 180_000, 60, 3_010, 2),
     ]
+    whole = conn.execute(
+        "SELECT day, site_id, energy_dws, busy_s, peak_dw, samples FROM site_load_day ORDER BY day"
+    ).fetchall()
+    assert whole == [
+        (before, meter_frames.SITE, 240_000, 120, 3_010, 4),
+        (MIDNIGHT_SHANGHAI, meter_frames.SITE, 240_000, 120, 3_010, 4),
+    ]
+
+
+def test_what_a_pile_drew_stays_with_its_site(conn: Connection) -> None:
+    meter_frames.register(conn, "p1")
+    meter_frames.register(conn, site_id="elsewhere")
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        conn.execute("UPDATE pile SET site_id = 'elsewhere' WHERE pile_id = 'p1'")
