@@ -13,35 +13,12 @@ from hypothesis import strategies as st
 from charging import half_hours, live_readings
 from charging.live_readings import Reading
 from charging.session_curves import SlotReading
-from charging.session_states import SessionSource, SessionState
-from charging.sessions import ChargingSession
+from charging.session_states import SessionState
 from charging.views import WatchedSession
+from tests import charging_sessions
 
 BEGIN = datetime(2026, 3, 2, 4, 10, tzinfo=UTC)
-SESSION = ChargingSession(
-    session_id=uuid4(),
-    pile_id="P1",
-    port_no=1,
-    site_id="site",
-    state=SessionState.CHARGING,
-    prepaid_fen=300,
-    tariff_version_id=1,
-    agreement_version_id=1,
-    limit_s=36_000,
-    limit_dwh=20_000,
-    created_at=BEGIN,
-    paid_at=BEGIN,
-    started_at=BEGIN,
-    ended_at=None,
-    settled_at=None,
-    closed_at=None,
-    failure=None,
-    stop_reason=None,
-    energy_dwh=None,
-    duration_s=None,
-    source=SessionSource.APP,
-    card_id=None,
-)
+SESSION = charging_sessions.charging(uuid4(), pile_id="P1", since=BEGIN)
 FRESH = WatchedSession(SESSION, "site", None, ())
 
 
