@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool
 from charging.enrolment import SecretVault
 from charging.waits import Waits
 from database.pool import Connection
-from gateway import flood_guard, garbage, lanes
+from gateway import flood_guard, interpreter, lanes
 from gateway.doorman import Doorman
 from gateway.downlink import Downlink
 from gateway.flood_guard import FloodLimits
@@ -227,7 +227,7 @@ def run(parts: GatewayParts, *, stop: Event, watch: Callable[[Gateway], None] | 
     """Serve until `stop` is set. `watch` is given the running gateway, for metrics of its health."""
     gateway = Gateway(parts)
     gateway.start()
-    garbage.collect_rarely()
+    interpreter.settle()
     log.info("gateway_started", owner=parts.owner, lanes=list(parts.lanes))
     try:
         if watch is not None:
