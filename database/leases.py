@@ -109,7 +109,7 @@ def owner_of(conn: Connection, lane: int) -> str | None:
 def _take_free(conn: Connection, *, lane: int, owner: str, ttl_s: float) -> Lease | None:
     row = conn.execute(
         """
-        WITH before AS (SELECT renewed_at FROM lane_lease WHERE lane = %(lane)s)
+        WITH before AS (SELECT coalesce(renewed_at, expires_at) AS renewed_at FROM lane_lease WHERE lane = %(lane)s)
         INSERT INTO lane_lease (lane, owner, expires_at, renewed_at, holder_pid, holder_started_at)
         SELECT %(lane)s::smallint, %(owner)s::text, clock_timestamp() + make_interval(secs => %(ttl_s)s),
                clock_timestamp(), me.pid, me.backend_start

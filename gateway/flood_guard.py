@@ -1,8 +1,9 @@
 """Finds piles that flood, by counting what arrives, before anything of it is opened.
 
-A pile is caught when it says more than so many messages a second, second after second: a pile that empties its
-backlog after an outage is quickly done, and one that never stops is not. What the broker kept for us while no gateway
-was there comes at any rate, so that nobody is counted for a while after such a return.
+A pile is caught when it says more than so many messages a second, second after second. What the broker kept while
+nobody served it, or while the database kept us waiting, comes at any rate once we are back: so every pile may then
+exceed its rate by what it could have said meanwhile. A pile that sends its backlog at the protocol's pace stays within
+that however long we were away, and one that floods has used it up after a while.
 """
 
 from collections import Counter, OrderedDict
@@ -12,6 +13,8 @@ from threading import Lock
 from time import monotonic
 
 MAX_PILES = 100_000
+MAX_UNSERVED_S = 3600.0
+"""No pile keeps more than it can send in such a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +24,7 @@ class FloodLimits:
     frames_per_s: float = 50.0
     seconds: int = 5
     catching_up_s: float = 60.0
-    """Nobody is counted so long after a link came back to what had waited for it."""
+    """What had waited for us is through so long after we were back, and as long again as we were away."""
 
 
 @dataclass(slots=True)
@@ -29,6 +32,8 @@ class _Rate:
     second: int
     frames: int = 0
     seconds_over: int = 0
+    excused: int = 0
+    """Frames beyond the rate that were put down to our being away."""
 
 
 def pile_of(topic: str) -> str:
@@ -54,7 +59,8 @@ class FloodGuard:
         self._rates: OrderedDict[str, _Rate] = OrderedDict()
         self._flooding: set[str] = set()
         self._dropped: Counter[str] = Counter()
-        self._counts_from_s = float("-inf")
+        self._excusable = 0.0
+        self._excused_until_s = float("-inf")
         self._lock = Lock()
 
     def admits(self, pile_id: str) -> bool:
@@ -64,18 +70,25 @@ class FloodGuard:
             if pile_id in self._flooding:
                 self._dropped[pile_id] += 1
                 return False
-            if now_s < self._counts_from_s or not self._overflows(pile_id, int(now_s)):
+            if not self._overflows(pile_id, int(now_s)):
                 return True
             self._flooding.add(pile_id)
             self._rates.pop(pile_id, None)
         self._caught(pile_id)
         return True
 
-    def catching_up(self) -> None:
-        """A link came back to what had waited for it."""
+    def catching_up(self, unserved_s: float) -> None:
+        """We are back to what waited for us; `unserved_s` is for how long nothing was taken."""
+        unserved_s = min(unserved_s, MAX_UNSERVED_S)
         with self._lock:
-            self._counts_from_s = self._seconds() + self._limits.catching_up_s
-            self._rates.clear()
+            now_s = self._seconds()
+            if now_s >= self._excused_until_s:
+                self._excusable = 0.0
+                self._rates.clear()
+            self._excusable += self._limits.frames_per_s * unserved_s
+            self._excused_until_s = max(
+                self._excused_until_s, now_s + unserved_s + self._limits.catching_up_s
+            )
 
     def take_dropped(self) -> int:
         """How many frames were dropped since the last time."""
@@ -103,8 +116,16 @@ class FloodGuard:
                 self._rates.popitem(last=False)
         if rate.second != second:
             calm_s = second - rate.second - 1
-            over = rate.frames > self._limits.frames_per_s
+            over = self._excess(rate) > 0
             rate.seconds_over = max(0, rate.seconds_over + (1 if over else -1) - calm_s)
             rate.second, rate.frames = second, 0
         rate.frames += 1
         return rate.seconds_over >= self._limits.seconds
+
+    def _excess(self, rate: _Rate) -> float:
+        excess = max(0.0, rate.frames - self._limits.frames_per_s)
+        if excess and rate.second < self._excused_until_s:
+            excused = min(excess, self._excusable - rate.excused)
+            rate.excused += int(excused)
+            excess -= excused
+        return excess

@@ -16,6 +16,8 @@ from gateway.link import Frame, Link
 
 ROOM_WAIT_S = 10.0
 """How long a link waits for room: well below its keep-alive, during which it says nothing."""
+HELD_UP_S = 1.0
+"""A batch that takes the writer so long holds up the broker, too."""
 
 _PATIENT = ("/meter", "/heartbeat")
 
@@ -37,12 +39,16 @@ class SampleBatch:
         limits: BatchLimits,
         capacity_frames: int,
         room_wait_s: float = ROOM_WAIT_S,
+        held_up: Callable[[float], None] | None = None,
         seconds: Callable[[], float] = monotonic,
     ) -> None:
+        """`held_up` is told in the writer's thread how many seconds a batch took that took longer than HELD_UP_S."""
         self._limits = limits
         self._capacity_frames = capacity_frames
         self._room_wait_s = room_wait_s
+        self._held_up = held_up
         self._seconds = seconds
+        self._handed_out_s: float | None = None
         self._frames: deque[Frame] = deque()
         self._arrived = 0
         self._urgent_until = 0
@@ -89,12 +95,18 @@ class SampleBatch:
 
     def take(self, *, timeout_s: float) -> list[Frame]:
         """The next batch in order of arrival; empty when `timeout_s` passes or nothing more will come."""
-        deadline_s = self._seconds() + timeout_s
+        asked_s = self._seconds()
+        if self._handed_out_s is not None:
+            busy_s, self._handed_out_s = asked_s - self._handed_out_s, None
+            if busy_s > HELD_UP_S and self._held_up is not None:
+                self._held_up(busy_s)
+        deadline_s = asked_s + timeout_s
         with self._changed:
             while True:
                 now_s = self._seconds()
                 wait_s = self._wait_s(now_s)
                 if wait_s <= 0:
+                    self._handed_out_s = now_s
                     return self._pop()
                 if self._closed or now_s >= deadline_s:
                     return []

@@ -97,6 +97,7 @@ class Gateway:
         self._batch = SampleBatch(
             limits=parts.batch_limits,
             capacity_frames=parts.link_limits.receive_maximum * len(parts.lanes) + SPARE_FRAMES,
+            held_up=self._held_up,
         )
         self.lanes = Lanes(
             pool=parts.pool,
@@ -216,8 +217,11 @@ class Gateway:
         return self._batch.put_many(admitted)
 
     def _resumed(self, link: Link, generation: int) -> None:
-        self.warden.guard.catching_up()
+        self.warden.guard.catching_up(self.lanes.unserved_s(link))
         self._batch.forget_unacknowledged(link, generation)
+
+    def _held_up(self, busy_s: float) -> None:
+        self.warden.guard.catching_up(busy_s)
 
     def _lanes_changed(self) -> None:
         self.outbox.lanes_changed()

@@ -1,6 +1,12 @@
 """A flood is caught within its seconds and dropped; a backlog, a busy street and a broker's leftovers are not."""
 
-from gateway.flood_guard import FloodGuard, FloodLimits, pile_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.flood_guard import MAX_UNSERVED_S, FloodGuard, FloodLimits, pile_of
+
+BACKLOG = 20_000
+"""Frames a pile keeps at least."""
 
 
 class Door:
@@ -64,14 +70,55 @@ def test_one_piles_flood_is_not_its_neighbours() -> None:
     assert door.caught == ["p"]
 
 
-def test_nobody_is_counted_while_the_broker_hands_over_what_waited() -> None:
+def test_what_waited_while_nobody_took_it_is_excused_as_far_as_it_could_have_been_said_meanwhile() -> None:
     door = Door()
-    door.guard.catching_up()
-    for _ in range(60):
+    door.guard.catching_up(600)
+    for _ in range(66):
         assert door.second(500) == 500
-    for _ in range(6):
+    for _ in range(7):
         door.second(500)
     assert door.caught == ["p"]
+
+
+def test_a_short_break_excuses_no_flood() -> None:
+    door = Door()
+    door.guard.catching_up(2)
+    for _ in range(7):
+        door.second(500)
+    assert door.caught == ["p"]
+
+
+def test_a_flood_long_after_a_break_is_caught_like_any_other() -> None:
+    door = Door()
+    door.guard.catching_up(600)
+    door.now_s += 600 + 60
+    for _ in range(6):
+        door.second(51)
+    assert door.caught == ["p"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    unserved_s=st.integers(0, 3 * int(MAX_UNSERVED_S)),
+    drained_per_s=st.integers(21, 5000),
+    backlog_before=st.integers(0, 20_000),
+)
+def test_a_pile_that_keeps_the_pace_is_never_caught_however_long_we_were_away(
+    unserved_s: int, drained_per_s: int, backlog_before: int
+) -> None:
+    """It sends 20 a second of what it has; what waited at the broker comes as fast as it is drained."""
+    door = Door()
+    door.guard.catching_up(unserved_s)
+    left = backlog_before + BACKLOG
+    waiting = min(20 * unserved_s, left)
+    left -= waiting
+    while waiting:
+        sent = min(20, left)
+        left -= sent
+        arriving = min(drained_per_s, waiting + sent)
+        waiting += sent - arriving
+        assert door.second(arriving) == arriving
+    assert door.caught == []
 
 
 def test_a_forgiven_pile_is_counted_afresh() -> None:

@@ -229,3 +229,15 @@ def test_a_closed_batch_hands_out_what_waits_and_lets_the_rest_go() -> None:
 def test_a_link_refuses_an_address_without_tls_or_host(url: str) -> None:
     with pytest.raises(BrokerUrlInvalid):
         _link(broker_url=url)
+
+
+def test_a_batch_that_took_the_writer_long_is_told_and_a_quick_one_is_not() -> None:
+    seconds, told = Seconds(), list[float]()
+    batch = SampleBatch(limits=BatchLimits(), capacity_frames=10, held_up=told.append, seconds=seconds)
+    for busy_s in (0.5, 600.0):
+        batch.put(_frame(1, message="started"))
+        assert batch.take(timeout_s=0)
+        seconds.now_s += busy_s
+        assert batch.take(timeout_s=0) == []
+        seconds.now_s += 60
+    assert told == [600.0]

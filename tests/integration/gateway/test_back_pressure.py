@@ -1,0 +1,149 @@
+"""A database that refuses everybody, and piles that replay: the broker holds, memory stays, everything drains."""
+
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import psutil
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+if TYPE_CHECKING:
+    from tests.integration.gateway.conftest import GatewayProcess, HandPile, Street
+
+    ConnectPile = Callable[..., HandPile]
+    SpawnGateway = Callable[..., GatewayProcess]
+    Until = Callable[..., None]
+
+STREET = [f"YQ-0{number}" for number in range(1, 5)] + [f"WT-0{number}" for number in range(1, 5)]
+PACE_PER_S = 20
+"""As fast as the protocol lets a pile send its backlog."""
+AWAY_S = 6.0
+MORE_MEMORY_BYTES = 40_000_000
+DRAINED_WITHIN_S = 60.0
+
+
+class Replay:
+    """Piles that send frames of yesterday at the protocol's pace, each on a thread, until told to end."""
+
+    def __init__(self, piles: "list[HandPile]") -> None:
+        self.said = 0
+        self._stop = Event()
+        self._threads = [Thread(target=self._say, args=(pile,)) for pile in piles]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> int:
+        """Stop, and say how many frames there were."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        return self.said
+
+    def _say(self, pile: "HandPile") -> None:
+        session_id, at = uuid4(), datetime.now(UTC) - timedelta(days=1)
+        while not self._stop.wait(1 / PACE_PER_S):
+            at += timedelta(seconds=30)
+            pile.say(pile.meter(session_id, at=at))
+            self.said += 1
+
+
+@pytest.fixture
+def replay() -> Iterator[Callable[..., Replay]]:
+    """Begins a replay that ends with the test at the latest."""
+    with ExitStack() as stack:
+
+        def begin(piles: "list[HandPile]") -> Replay:
+            replay = Replay(piles)
+            stack.callback(replay.end)
+            return replay
+
+        yield begin
+
+
+@contextmanager
+def refusing(dsn: str) -> Generator[None]:
+    """The database ends every connection and takes no new one while this lasts."""
+    name = sql.Identifier(str(conninfo_to_dict(dsn)["dbname"]))
+    with psycopg.connect(make_conninfo(dsn, dbname="postgres"), autocommit=True) as conn:
+        conn.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+        try:
+            conn.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                (conninfo_to_dict(dsn)["dbname"],),
+            )
+            yield
+        finally:
+            conn.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+
+
+def states(laid_out: "Street") -> set[str]:
+    """The states the street's piles are in."""
+    return {str(laid_out.pile(pile_id).state) for pile_id in STREET}
+
+
+def test_while_the_database_refuses_everybody_the_broker_holds_what_piles_say_and_memory_stays(
+    connect_pile: "ConnectPile",
+    spawn_gateway: "SpawnGateway",
+    laid_out: "Street",
+    until: "Until",
+    replay: "Callable[..., Replay]",
+    dsn: str,
+) -> None:
+    gateway = psutil.Process(spawn_gateway().process.pid)
+    replaying = replay([connect_pile(pile_id) for pile_id in STREET])
+    until(lambda: laid_out.count("meter_frame") > len(STREET) * PACE_PER_S)
+    before_bytes = gateway.memory_info().rss
+    with refusing(dsn):
+        said = replaying.said
+        time.sleep(AWAY_S)
+        more_bytes = gateway.memory_info().rss - before_bytes
+        assert replaying.said > said, "the broker stopped taking what piles say"
+    total = replaying.end()
+    until(lambda: laid_out.count("meter_frame") == total, within_s=DRAINED_WITHIN_S)
+    sys.stdout.write(
+        f"{total} frames; {more_bytes / 1e6:.1f} MB more after {AWAY_S:.0f} s without a database\n"
+    )
+    assert more_bytes < MORE_MEMORY_BYTES
+    assert laid_out.count("meter_sample") == total
+    assert laid_out.refusals() == {}
+    assert not {"quarantined"} & states(laid_out)
+
+
+def test_piles_that_replay_at_the_pace_neither_hold_up_live_frames_nor_are_caught(
+    connect_pile: "ConnectPile",
+    spawn_gateway: "SpawnGateway",
+    laid_out: "Street",
+    until: "Until",
+    replay: "Callable[..., Replay]",
+) -> None:
+    spawn_gateway()
+    *crowd, live = [connect_pile(pile_id) for pile_id in STREET]
+    replaying = replay(crowd)
+    session_id, waits_s = uuid4(), list[float]()
+    for number in range(8):
+        began_s = time.monotonic()
+        live.say(live.meter(session_id, energy_dwh=number))
+        until(lambda number=number: live_samples(laid_out, live) == number + 1)
+        waits_s.append(time.monotonic() - began_s)
+        live.pause(1.0)
+    total = replaying.end() + len(waits_s)
+    until(lambda: laid_out.count("meter_frame") == total, within_s=DRAINED_WITHIN_S)
+    sys.stdout.write(f"{total} frames; live ones stored after {max(waits_s):.2f} s at most\n")
+    assert laid_out.refusals() == {}
+    assert not {"quarantined"} & states(laid_out)
+
+
+def live_samples(laid_out: "Street", pile: "HandPile") -> int:
+    """How many samples of a pile are stored."""
+    with laid_out.pool.connection() as conn:
+        row = conn.execute("SELECT count(*) FROM meter_frame WHERE pile_id = %s", (pile.pile_id,)).fetchone()
+    assert row is not None
+    return int(row[0])
