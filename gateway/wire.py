@@ -21,6 +21,13 @@ from gateway.errors import LinkLost
 
 RAW_BYTES = 256 * 1024
 """How much of what is encrypted is read at once."""
+REST_S = 0.002
+"""Where the broker sends little and often, as many reads a second as this goes into one: a read costs more than the
+packets in it."""
+BURST_READS = 8
+"""So many may follow each other sooner: what somebody waits for comes seldom alone."""
+PLENTY_BYTES = 32 * 1024
+"""A read of so much is worth its cost."""
 
 
 class Waker:
@@ -33,6 +40,8 @@ class Waker:
         self._writing.setblocking(False)
         self._lock = Lock()
         self._awake = False
+        self._only = selectors.PollSelector()
+        self._only.register(self._reading, selectors.EVENT_READ)
 
     def fileno(self) -> int:
         """What a selector waits for."""
@@ -59,8 +68,13 @@ class Waker:
             self._reading.recv(4096)
         self._awake = False
 
+    def rest(self, timeout_s: float) -> None:
+        """Wait for nothing but to be woken."""
+        self._only.select(timeout_s)
+
     def close(self) -> None:
         """Wake nobody any more."""
+        self._only.close()
         with self._lock:
             self._reading.close()
             self._writing.close()
@@ -80,6 +94,8 @@ class Wire:
             self._selector.register(waker, selectors.EVENT_READ)
         self._unsent = bytearray()
         self._holds_more = False
+        self._haste = 0.0
+        self._read_s = 0.0
         self._tls: _Tls | None = None
 
     @classmethod
@@ -113,10 +129,15 @@ class Wire:
         raise last
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until something can be read, for so long or until woken; whether something can."""
+        """Wait until something can be read, for so long or until woken; whether something can.
+
+        Where it comes little by little, some time is let pass first, so that it comes together.
+        """
         self._push()
         if self._holds_more:
             return True
+        if self._haste > BURST_READS and self._waker is not None:
+            self._waker.rest(min(REST_S, timeout_s))
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
         return bool(self._select(wanted, timeout_s) & selectors.EVENT_READ)
 
@@ -130,6 +151,10 @@ class Wire:
         tls = self._tls
         count = self._receive(view) if tls is None else self._decrypt(tls, view)
         self._holds_more = count == len(view)
+        now_s = monotonic()
+        slower = (now_s - self._read_s) / REST_S
+        self._haste = 0.0 if count >= PLENTY_BYTES else max(0.0, self._haste - slower) + 1
+        self._read_s = now_s
         return count
 
     def send(self, chunk: bytes) -> None:
