@@ -163,3 +163,29 @@ def bench_live(
     set_up_logs("bench", quiet=True)
     with expected_failures():
         bench_module.run(settings, session_count=sessions, rounds=rounds, every_s=every, as_json=as_json)
+
+
+@bench.command("growth")
+def bench_growth(
+    samples: Annotated[
+        int, typer.Option(help="Samples the table is to hold, about.", min=1_000, max=10_000_000_000)
+    ] = 100_000_000,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            help="A server to measure on, in databases of its own that are dropped in the end.",
+            show_default="a PostgreSQL of its own",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The figures as one JSON object on the last line.")
+    ] = False,
+    home: HomeOption = None,
+) -> None:
+    """What a large table costs: writing into it beside an empty one, a session's curve, a site's day, its size."""
+    settings = load_settings(home=home)
+    from pileway import bench_growth as bench_module
+
+    set_up_logs("bench", quiet=True)
+    with expected_failures():
+        bench_module.run(settings, samples=samples, server_dsn=database_url, as_json=as_json)

@@ -1,0 +1,50 @@
+"""`pileway bench growth` fills a table, reads it, tells its figures and leaves nothing. No time is judged."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+
+LIMIT_S = 180
+TIMES = ("curve_ms_p50", "curve_ms_p95", "site_day_ms_p50", "site_day_ms_p95", "site_today_ms_p95")
+
+
+def _bench(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("PILEWAY_")}
+    return subprocess.run(
+        [sys.executable, "-m", "pileway", "bench", "growth", "--home", str(folder / "home"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        env=bare,
+        check=False,
+    )
+
+
+def test_bench_fills_a_database_of_its_own_and_ends_with_its_figures(
+    empty_dsn: str, work_folder: Path
+) -> None:
+    done = _bench("--samples", "25000", "--database-url", empty_dsn, "--json", folder=work_folder)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["piles"], told["days"]) == (1, 2)
+    assert 5_000 < told["samples"] < 40_000
+    assert told["curve_points"] == 1440
+    assert all(told[name] > 0 for name in TIMES)
+    assert told["ratio_to_empty"] > 0
+    assert told["bytes_before"]["meter_sample"] > 100 * told["samples"]
+    with psycopg.connect(empty_dsn, connect_timeout=10) as conn:
+        left = conn.execute("SELECT count(*) FROM pg_database WHERE datname LIKE 'pileway_bench_growth_%'")
+        assert left.fetchone() == (0,)
+        tables = conn.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
+        assert tables == (0,)
+
+
+def test_bench_says_in_a_line_that_its_server_is_not_there(work_folder: Path) -> None:
+    nowhere = "postgresql://nobody@127.0.0.1:1/none"
+    done = _bench("--samples", "1000", "--database-url", nowhere, folder=work_folder)
+    assert done.returncode != 0
+    assert done.stderr.startswith("pileway: the database cannot be reached")
