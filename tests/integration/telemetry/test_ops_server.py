@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -11,9 +12,11 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 from psycopg_pool import ConnectionPool
 
+from charging.waits import Waits
 from database.pool import Connection
 from pileway import home
 from pileway.settings import Settings
+from pileway.telemetry.business import BusinessCollector
 from pileway.telemetry.kept_look import KeptLook
 from pileway.telemetry.readiness import DatabaseCheck
 from pileway.telemetry.server import Checks, OpsServer, turning
@@ -125,3 +128,18 @@ def test_a_database_without_a_migration_is_not_ready(pool: ConnectionPool[Connec
             """
         ).fetchall()
     assert f"not applied: {newest}" in (DatabaseCheck(pool)()["migrations"] or "")
+
+
+def test_figures_that_cannot_be_read_are_absent_and_not_zero(
+    database_server: DatabaseServer, dsn: str, pool: ConnectionPool[Connection]
+) -> None:
+    def shown(name: str) -> float | None:
+        registry = CollectorRegistry()
+        registry.register(BusinessCollector(pool, clock=lambda: datetime.now(UTC), waits=Waits(), speed=1.0))
+        return registry.get_sample_value(name)
+
+    assert shown("pileway_ledger_trial_balance_fen") == 0
+    database_server.allow_connections(dsn, allowed=False)
+    assert shown("pileway_ledger_trial_balance_fen") is None
+    database_server.allow_connections(dsn, allowed=True)
+    wait_until(lambda: shown("pileway_business_known") == 1, what="the figures to be back")
