@@ -21,7 +21,7 @@ from pileway.bench_survive_piles import Told
 from pileway.errors import PilewayError
 from pileway.settings import Settings
 
-REST_S = 2.0
+REST_S = 1.0
 """After each kill, before the next: some strike while the parts still recover, most do not."""
 
 
@@ -53,7 +53,7 @@ def run(
             progress.update(task, description=words)
 
         def tick(told: Told) -> None:
-            progress.update(task, completed=frames - told.waiting)
+            progress.update(task, completed=told.first)
 
         with bench_survive_stage.opened(
             settings, frames=frames, pile_count=pile_count, per_s=per_s, kept_s=kept_s, seed=seed, say=say
@@ -61,7 +61,7 @@ def run(
             sending_s = time.monotonic()
             for number, kill in enumerate(schedule, start=1):
                 say(f"{number - 1} of {len(schedule)} kills done; next {kill.part}")
-                stage.wait(lambda told, kill=kill: frames - told.waiting >= kill.at_frame, tick=tick)
+                stage.wait(lambda told, kill=kill: told.first >= kill.at_frame, tick=tick)
                 stage.kill(kill.part)
                 time.sleep(REST_S)
             say("letting the piles finish")

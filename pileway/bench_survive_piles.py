@@ -58,8 +58,9 @@ class Journey:
 
 @dataclass
 class Told:
-    """What the piles did so far; `waiting` frames are to be said or on their way."""
+    """What the piles did so far; `first` frames were said at least once, `waiting` are to be said or on their way."""
 
+    first: int = 0
     said: int = 0
     taken: int = 0
     again: int = 0
@@ -196,6 +197,7 @@ class _Pile:
             while allowance >= 1 and len(link.open) < WINDOW and (self._fresh or self._again):
                 allowance -= 1
                 # What is new goes before what is said again.
+                self._told.first += bool(self._fresh)
                 self._say(link, (self._fresh or self._again).popleft())
                 quiet_since_s = time.monotonic()
             if time.monotonic() - quiet_since_s > KEEPALIVE_S / 2:
@@ -205,7 +207,11 @@ class _Pile:
             await asyncio.sleep(TICK_S)
 
     async def _be_cut(self) -> None:
-        await asyncio.sleep(self._random.expovariate(1 / self._journey.cut_every_s))
+        """Once all is said for the first time, nobody cuts any more, so that there is an end."""
+        cut = False
+        while not cut:
+            await asyncio.sleep(self._random.expovariate(1 / self._journey.cut_every_s))
+            cut = bool(self._fresh)
 
     def _say(self, link: _Link, number: int) -> None:
         fate = self._random.random()

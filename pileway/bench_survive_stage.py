@@ -46,7 +46,7 @@ class Stuck(PilewayError):
 
 @dataclass(frozen=True)
 class Kill:
-    """Kill a part once the broker took so many frames; of the gateways, the one that serves."""
+    """Kill a part once so many frames were said for the first time; of the gateways, the one that serves."""
 
     at_frame: int
     part: str
