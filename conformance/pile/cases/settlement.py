@@ -16,6 +16,7 @@ cases: Final = Catalogue[Pile]()
 _SETTLEMENT: Final = clauses.CHARGE.on("Settlement")
 _HANDS: Final = (Ability.HANDS,)
 _LATE_S: Final = 3.0
+_SAMPLES_LIMIT_S: Final = 20.0
 
 
 def check_consistent(record: Settlement) -> None:
@@ -59,6 +60,7 @@ async def adds_up(pile: Pile) -> None:
     await pile.wire.until(
         lambda: sum(len(frame.samples) for frame in pile.wire.all(MeterFrame)) >= record.samples_sent,
         lambda: f"fewer samples came than the {record.samples_sent} the settlement counts",
+        within_s=_SAMPLES_LIMIT_S,
     )
     await pile.caught_up()
     rows = sum(len(frame.samples) for frame in pile.wire.all(MeterFrame))
