@@ -80,9 +80,7 @@ def welcome(platform: DemoPlatform) -> RenderableType:
     for process in PORT_AFTER_FIRST:
         if port := port_of(platform.settings, process):
             shown = f"http://{platform.settings.metrics_host}:{port}"
-            addresses.add_row(
-                f"{process}: metrics, ready, health", f"[link]{shown}/metrics[/] /ready /health"
-            )
+            addresses.add_row(f"{process}: /metrics /ready /health", f"[link]{shown}/metrics[/]")
     addresses.add_row("time series", platform.migrated.time_series.words)
     addresses.add_row("clock", f"{platform.settings.clock_speed:g} times real time; Ctrl-C stops everything")
     qr = segno.make(qr_url, error="l")
