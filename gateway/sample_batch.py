@@ -16,8 +16,8 @@ from gateway.link import Frame, Link
 
 ROOM_WAIT_S = 10.0
 """How long a link waits for room: well below its keep-alive, during which it says nothing."""
-HELD_UP_S = 1.0
-"""A batch that takes the writer so long holds up the broker, too."""
+HELD_UP_S = 5.0
+"""A batch that takes the writer so long waited for the database; a slow machine alone is no excuse for a flood."""
 
 _PATIENT = ("/meter", "/heartbeat")
 
