@@ -66,6 +66,18 @@ class DatabaseServer:
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
                 )
 
+    def close_off(self, dsn: str) -> None:
+        """Let nobody into a database any more, and have those who are in it leave: then it can be cloned."""
+        name = _name_of(dsn)
+        with self._connect() as conn:
+            conn.execute(
+                sql.SQL("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false").format(sql.Identifier(name))
+            )
+            conn.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %(name)s",
+                {"name": name},
+            )
+
     def _connect(self) -> Connection:
         return psycopg.connect(self.admin_dsn, autocommit=True, connect_timeout=10)
 
@@ -172,6 +184,7 @@ def migrated_template(database_server: DatabaseServer) -> Iterator[str]:
     dsn = database_server.create()
     migrations.migrate(dsn)
     _quiet_background_workers(dsn)
+    database_server.close_off(dsn)
     yield _name_of(dsn)
     database_server.drop(dsn)
 
