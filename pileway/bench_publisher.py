@@ -92,7 +92,10 @@ class _Connection:
         self._open = 0
         self._socket.sendall(mqtt5.ConnectPacket(CLIENT_ID, clean_start=True, keep_alive=0).write())
         answer = self._next_packet()
-        if not isinstance(answer, mqtt5.ConnAckPacket) or answer.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
+        if (
+            not isinstance(answer, mqtt5.ConnAckPacket)
+            or answer.reason_code != mqtt5.ConnAckReasonCode.SUCCESS
+        ):
             raise PartFailed("the broker refused the benchmark's load")
         self._window = min(WINDOW, answer.receive_max)
 

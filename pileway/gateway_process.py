@@ -22,9 +22,6 @@ from pileway.telemetry.readiness import DatabaseCheck
 from pileway.telemetry.server import OpsServer, turning
 
 CONNECTIONS = 6
-LEASE_S = 4.0
-"""How long a killed gateway keeps its lanes from the others."""
-
 CALM_FRAMES_PER_S = 1.0
 """More than a pile with all its ports charging has to say in a second of its own clock."""
 
@@ -72,7 +69,6 @@ def parts(settings: Settings, pool: ConnectionPool[Connection]) -> GatewayParts:
         clock=settings.clock.now,
         waits=composition.waits(settings),
         speed=settings.clock_speed,
-        lease_s=LEASE_S,
         # A pile on an accelerated clock says in a second what it has to say in so many.
         flood_limits=FloodLimits(
             frames_per_s=settings.flood_frames_per_s + CALM_FRAMES_PER_S * max(0.0, settings.clock_speed - 1)
