@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pileway import bench_load, bench_stage
+from pileway.bench_figures import percentile_ms, progress_bar
 from pileway.bench_load import CommandSeries, Series
 from pileway.errors import PilewayError
 from pileway.settings import Settings
@@ -39,8 +39,14 @@ class Rated:
     def figures(self) -> dict[str, float | int]:
         """By the names they have in JSON."""
         floor, asked = self.floor, self.commands
-        floor_p50, floor_p99 = _ms(floor.round_trips_ns, 50), _ms(floor.round_trips_ns, 99)
-        command_p50, command_p99 = _ms(asked.round_trips_ns, 50), _ms(asked.round_trips_ns, 99)
+        floor_p50, floor_p99 = (
+            percentile_ms(floor.round_trips_ns, 50),
+            percentile_ms(floor.round_trips_ns, 99),
+        )
+        command_p50, command_p99 = (
+            percentile_ms(asked.round_trips_ns, 50),
+            percentile_ms(asked.round_trips_ns, 99),
+        )
         return {
             "floor_ms_p50": floor_p50,
             "floor_ms_p99": floor_p99,
@@ -48,13 +54,13 @@ class Rated:
             "command_ms_p99": command_p99,
             "ratio_p50": round(command_p50 / floor_p50, 2),
             "ratio_p99": round(command_p99 / floor_p99, 2),
-            "stored_ms_p50": _ms(asked.stored_ns, 50),
-            "sent_ms_p50": _ms(asked.sent_ns, 50),
-            "answered_ms_p50": _ms(asked.answered_ns, 50),
+            "stored_ms_p50": percentile_ms(asked.stored_ns, 50),
+            "sent_ms_p50": percentile_ms(asked.sent_ns, 50),
+            "answered_ms_p50": percentile_ms(asked.answered_ns, 50),
             "asked": asked.asked,
             "answered": len(asked.round_trips_ns),
             "asked_per_s": round(asked.asked / asked.seconds, 1),
-            "late_ms_p99": _ms(asked.late_ns, 99),
+            "late_ms_p99": percentile_ms(asked.late_ns, 99),
         }
 
 
@@ -72,7 +78,7 @@ def run(
     Raises PilewayError.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("starting", total=2 * seconds * len(rates))
 
         def say(words: str) -> None:
@@ -142,23 +148,3 @@ def _table(measured: Sequence[Rated]) -> Table:
                 *rest,
             )
     return table
-
-
-def _ms(durations_ns: Sequence[int], percent: int) -> float:
-    """The nearest-rank percentile in ms."""
-    if not durations_ns:
-        return 0.0
-    rank = -(-len(durations_ns) * percent // 100)
-    return round(sorted(durations_ns)[rank - 1] / 1e6, 3)
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

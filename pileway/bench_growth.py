@@ -15,8 +15,6 @@ from uuid import UUID
 
 import psycopg
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 from charging import meter, session_curves, site_loads
@@ -27,6 +25,7 @@ from charging.site_loads import LOCAL
 from database.pool import Connection
 from database.timescale import Sizes, TimeSeries
 from pileway import bench_growth_table, home
+from pileway.bench_figures import percentile_ms, progress_bar
 from pileway.bench_growth_table import PORTS, Plan, Progress
 from pileway.settings import Settings
 
@@ -66,13 +65,13 @@ class Growth:
             "empty_samples_per_s": round(self.empty_samples_per_s),
             "grown_samples_per_s": round(self.grown_samples_per_s),
             "ratio_to_empty": round(self.grown_samples_per_s / self.empty_samples_per_s, 3),
-            "curve_ms_p50": _ms(self.curves_ns, 50),
-            "curve_ms_p95": _ms(self.curves_ns, 95),
+            "curve_ms_p50": percentile_ms(self.curves_ns, 50),
+            "curve_ms_p95": percentile_ms(self.curves_ns, 95),
             "curve_points": self.points,
-            "site_day_ms_p50": _ms(self.site_days_ns, 50),
-            "site_day_ms_p95": _ms(self.site_days_ns, 95),
-            "site_today_ms_p50": _ms(self.todays_ns, 50),
-            "site_today_ms_p95": _ms(self.todays_ns, 95),
+            "site_day_ms_p50": percentile_ms(self.site_days_ns, 50),
+            "site_day_ms_p95": percentile_ms(self.site_days_ns, 95),
+            "site_today_ms_p50": percentile_ms(self.todays_ns, 50),
+            "site_today_ms_p95": percentile_ms(self.todays_ns, 95),
             "bytes_before": {table: size.total_bytes for table, size in self.before.items()},
             "bytes_after": {table: size.total_bytes for table, size in self.after.items()},
             "index_bytes_before": {table: size.index_bytes for table, size in self.before.items()},
@@ -85,7 +84,7 @@ def run(settings: Settings, *, samples: int, server_dsn: str | None, as_json: bo
 
     Raises PilewayError.
     """
-    with _bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("starting", total=1.0)
 
         def progress(words: str, share: float) -> None:
@@ -244,30 +243,10 @@ def _table(growth: Growth) -> Table:
         ("a site's day", growth.site_days_ns),
         ("a site's day so far", growth.todays_ns),
     ):
-        table.add_row(words, f"{_ms(times, 50):.1f}", f"{_ms(times, 95):.1f}")
+        table.add_row(words, f"{percentile_ms(times, 50):.1f}", f"{percentile_ms(times, 95):.1f}")
     compressed = growth.series.version is not None
     table.add_row("MB on disk", "at first", "days older than 7 compressed" if compressed else "")
     for name, before in growth.before.items():
         after = f"{growth.after[name].total_bytes / 1e6:,.1f}" if compressed else ""
         table.add_row(name, f"{before.total_bytes / 1e6:,.1f}", after)
     return table
-
-
-def _ms(durations_ns: Sequence[int], percent: int) -> float:
-    """The nearest-rank percentile in ms."""
-    if not durations_ns:
-        return 0.0
-    rank = -(-len(durations_ns) * percent // 100)
-    return round(sorted(durations_ns)[rank - 1] / 1e6, 3)
-
-
-def _bar() -> Bar:
-    console = Console(stderr=True)
-    return Bar(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

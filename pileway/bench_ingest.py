@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pileway import bench_floors, bench_ingest_stage
+from pileway.bench_figures import percentile_ms, progress_bar
 from pileway.bench_ingest_stage import Measured
 from pileway.settings import Settings
 
@@ -36,7 +36,7 @@ def run(
 
     Raises PilewayError.
     """
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("starting", total=STEPS + STEPS_A_WAY * len(ways))
 
         def say(words: str) -> None:
@@ -78,8 +78,8 @@ def _figures(one: Measured, *, ports: int, copy_samples_per_s: float) -> dict[st
         "copy_samples_per_s": round(copy_samples_per_s),
         "ratio_to_subscriber": round(frames_per_s / subscriber_per_s, 3),
         "ratio_to_copy": round(frames_per_s * ports / copy_samples_per_s, 3),
-        "latency_ms_p50": _ms(one.latencies_ns, 50),
-        "latency_ms_p99": _ms(one.latencies_ns, 99),
+        "latency_ms_p50": percentile_ms(one.latencies_ns, 50),
+        "latency_ms_p99": percentile_ms(one.latencies_ns, 99),
         "latency_at_frames_per_s": round(one.paced_per_s),
         "gateway_rss_mb": one.drain["gateway"]["rss_mb"],
         "processes": one.drain,
@@ -118,21 +118,3 @@ def _processes(figures: Mapping[str, Mapping[str, Any]]) -> Table:
                 way, part, *(f"{each[name]:g}" for each in (cost, half) for name in ("cpu_percent", "rss_mb"))
             )
     return table
-
-
-def _ms(durations_ns: Sequence[int], percent: int) -> float:
-    """The nearest-rank percentile in ms."""
-    rank = -(-len(durations_ns) * percent // 100)
-    return round(sorted(durations_ns)[rank - 1] / 1e6, 2)
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

@@ -33,6 +33,7 @@ from pileway import (
     logs,
 )
 from pileway.bench_clients import Access
+from pileway.bench_figures import percentile_ms
 from pileway.bench_fleet import SAMPLE_S, Fleet
 from pileway.bench_installation import Say
 from pileway.bench_processors import Reading
@@ -200,9 +201,9 @@ def _figures(measured: Measured, *, session_count: int, every_s: float) -> dict[
         "watched_sessions": session_count,
         "samples_per_s": round(session_count / every_s, 1),
         "samples": len(measured.latencies_ns),
-        "latency_ms_p50": _ms(measured.latencies_ns, 50),
-        "latency_ms_p99": _ms(measured.latencies_ns, 99),
-        "latency_ms_max": _ms(measured.latencies_ns, 100),
+        "latency_ms_p50": percentile_ms(measured.latencies_ns, 50),
+        "latency_ms_p99": percentile_ms(measured.latencies_ns, 99),
+        "latency_ms_max": percentile_ms(measured.latencies_ns, 100),
         "within_2_s": round(in_time / len(measured.latencies_ns), 5),
         "processes": measured.processes,
         "processors": os.cpu_count(),
@@ -226,9 +227,3 @@ def _table(figures: dict[str, Any]) -> Table:
     for part, cost in figures["processes"].items():
         table.add_row(f"{part}: percent of a processor", f"{cost['cpu_percent']:g}")
     return table
-
-
-def _ms(durations_ns: Sequence[int], percent: int) -> float:
-    """The nearest-rank percentile in ms."""
-    rank = -(-len(durations_ns) * percent // 100)
-    return round(sorted(durations_ns)[rank - 1] / 1e6, 1)

@@ -12,10 +12,11 @@ from collections import Counter
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import MofNCompleteColumn
 from rich.table import Table
 
 from pileway import bench_survive_stage
+from pileway.bench_figures import progress_bar
 from pileway.bench_survive_check import Verdict
 from pileway.bench_survive_piles import Told
 from pileway.errors import PilewayError
@@ -46,7 +47,7 @@ def run(
     """
     schedule = bench_survive_stage.plan(seed, frames=frames, kills=kills)
     begun_s = time.monotonic()
-    with _progress() as progress:
+    with progress_bar(MofNCompleteColumn()) as progress:
         task = progress.add_task("starting", total=frames)
 
         def say(words: str) -> None:
@@ -142,16 +143,3 @@ def _table(report: dict[str, object], kills: dict[str, int]) -> Table:
             shown = f"{value:,}"
         table.add_row(words, shown)
     return table
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
