@@ -40,6 +40,7 @@ from mqtt5 import (
 )
 
 from gateway.acknowledgements import Acknowledgements
+from gateway.arrivals import Arrivals
 from gateway.broker_address import BrokerAddress, TlsFiles
 from gateway.connection import Connection, Incoming, Unreadable
 from gateway.errors import BrokerRefused, LinkLost
@@ -150,6 +151,7 @@ class Link:
         self._connection: Connection | None = None
         self._outgoing = Outgoing(inflight=limits.inflight_messages, queued=limits.queued_messages)
         self._acks = Acknowledgements()
+        self._arrivals = Arrivals()
 
     @property
     def connected(self) -> bool:
@@ -167,14 +169,19 @@ class Link:
         self._thread = Thread(target=self._run, args=(waker,), name=f"link-{self.client_id}", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Disconnect and end the thread; the broker keeps the session and what is not acknowledged."""
+    def leave(self) -> None:
+        """Begin to disconnect, and do not wait for it: nothing is delivered or acknowledged any more."""
         self._lose_connection()
         self._stopping.set()
-        thread, waker, connection = self._thread, self._waker, self._connection
-        if thread is None or waker is None:
+        if self._waker is not None:
+            self._waker.stop()
+
+    def stop(self) -> None:
+        """Disconnect and end the thread; the broker keeps the session and what is not acknowledged."""
+        self.leave()
+        thread, connection = self._thread, self._connection
+        if thread is None:
             return
-        waker.stop()
         thread.join(STOP_GRACE_S)
         if thread.is_alive() and connection is not None:
             connection.wire.shut()
@@ -299,7 +306,7 @@ class Link:
         """Do what one read brought, in order; frames together."""
         packets = connection.read()
         alive.heard(monotonic())
-        received_at = self._clock()
+        heard_at, stamp = self._clock(), self._arrivals.stamp
         generation = self._acks.generation
         frames: list[Frame] = []
         for packet in packets:
@@ -314,7 +321,7 @@ class Link:
                         packet.duplicate,
                         packet.topic,
                         packet.payload,
-                        received_at,
+                        stamp(heard_at),
                     )
                 )
             else:
