@@ -113,7 +113,12 @@ class Wire:
         for tried, (family, kind, protocol, _, where) in enumerate(found):
             # A machine with two addresses may be reachable under the second alone.
             share_s = (deadline_s - monotonic()) / (len(found) - tried)
-            wire = cls(socket.socket(family, kind, protocol), waker)
+            try:
+                wire = cls(socket.socket(family, kind, protocol), waker)
+            except OSError as error:
+                # Resolved, but the kernel does without that family.
+                last = error
+                continue
             try:
                 wire._connect(where, monotonic() + share_s)
                 if context is not None:

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 import mqtt5
@@ -228,6 +229,22 @@ def _pair() -> Generator[tuple[Connection, socket.socket]]:
     ours.setblocking(False)
     with closing(Connection(Wire(ours, None), maximum_packet_bytes=1_000)) as connection, theirs:
         yield connection, theirs
+
+
+def test_a_machine_without_ipv6_is_connected_by_the_next_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = server.getsockname()
+        # As the C library resolves a name whose first address is of a family the kernel does not know.
+        found = [(99, socket.SOCK_STREAM, 0, "", where), (socket.AF_INET, socket.SOCK_STREAM, 0, "", where)]
+
+        def resolve(*_asked: object, **_kind: object) -> list[Any]:
+            return found
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        address = BrokerAddress("broker.example", where[1], encrypted=False)
+        with closing(Wire.open(address, context=None, deadline_s=monotonic() + 5.0)):
+            server.settimeout(5.0)
+            server.accept()[0].close()
 
 
 _PUBLISHES = st.lists(
