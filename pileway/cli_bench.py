@@ -13,6 +13,9 @@ bench = typer.Typer(
     name="bench", help="Measure the platform on this machine, with parts of its own.", no_args_is_help=True
 )
 
+MOST_FRAMES = 500_000
+"""Of `bench ingest`: the broker keeps a million messages for a client, and half is room enough."""
+
 
 @bench.command("commands")
 def bench_commands(
@@ -64,7 +67,7 @@ def bench_frames(
 @bench.command("ingest")
 def bench_ingest(
     frames: Annotated[
-        int, typer.Option(help="Frames waiting at the broker, each way.", min=1000, max=5_000_000)
+        int, typer.Option(help="Frames waiting at the broker, each way.", min=1000, max=MOST_FRAMES)
     ] = 60_000,
     piles: Annotated[int, typer.Option(help="Piles that send.", min=1, max=5000)] = 200,
     ports: Annotated[int, typer.Option(help="Charging ports of each.", min=1, max=20)] = 10,
@@ -183,9 +186,22 @@ def bench_growth(
     home: HomeOption = None,
 ) -> None:
     """What a large table costs: writing into it beside an empty one, a session's curve, a site's day, its size."""
+    if database_url is not None:
+        _check_address(database_url)
     settings = load_settings(home=home)
     from pileway import bench_growth as bench_module
 
     set_up_logs("bench", quiet=True)
     with expected_failures():
         bench_module.run(settings, samples=samples, server_dsn=database_url, as_json=as_json)
+
+
+def _check_address(database_url: str) -> None:
+    """Raises typer.BadParameter, which does not repeat what may hold a password."""
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        conninfo_to_dict(database_url)
+    except psycopg.ProgrammingError:
+        raise typer.BadParameter("--database-url must be like postgresql://user@host:5432/name") from None

@@ -32,7 +32,6 @@ def expected_failures() -> Generator[None]:
     from psycopg_pool import PoolTimeout
 
     from database.errors import DatabaseError
-    from pileway.logs import clean_text
 
     try:
         yield
@@ -40,9 +39,16 @@ def expected_failures() -> Generator[None]:
         raise PilewayError(str(error)) from None
     except psycopg.errors.UndefinedTable:
         raise PilewayError("the database has no tables yet; run: pileway migrate") from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise PilewayError(f"the database does not let us: {_first_line(error)}") from None
     except (psycopg.OperationalError, PoolTimeout) as error:
-        first = clean_text(str(error)).strip().splitlines()[0]
-        raise PilewayError(f"the database cannot be reached: {first}") from None
+        raise PilewayError(f"the database cannot be reached: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    from pileway.logs import clean_text
+
+    return next(iter(clean_text(str(error)).strip().splitlines()), type(error).__name__)
 
 
 def load_settings(**options: Any) -> "Settings":

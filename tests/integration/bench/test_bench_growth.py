@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 LIMIT_S = 180
 TIMES = ("curve_ms_p50", "curve_ms_p95", "site_day_ms_p50", "site_day_ms_p95", "site_today_ms_p95")
@@ -48,3 +51,24 @@ def test_bench_says_in_a_line_that_its_server_is_not_there(work_folder: Path) ->
     done = _bench("--samples", "1000", "--database-url", nowhere, folder=work_folder)
     assert done.returncode != 0
     assert done.stderr.startswith("pileway: the database cannot be reached")
+
+
+def test_bench_says_in_a_line_what_an_address_looks_like(work_folder: Path) -> None:
+    done = _bench("--samples", "1000", "--database-url", "secret-word", folder=work_folder)
+    assert done.returncode == 2
+    assert "must be like postgresql://" in done.stderr
+    assert "secret-word" not in done.stderr
+
+
+def test_bench_says_in_a_line_that_its_role_may_make_no_database(empty_dsn: str, work_folder: Path) -> None:
+    role = f"bench_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(empty_dsn, autocommit=True, connect_timeout=10) as conn:
+        name = sql.Identifier(role)
+        conn.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'poor'").format(name))
+        try:
+            poor_dsn = make_conninfo(empty_dsn, user=role, password="poor")
+            done = _bench("--samples", "1000", "--database-url", poor_dsn, folder=work_folder)
+        finally:
+            conn.execute(sql.SQL("DROP ROLE {}").format(name))
+    assert done.returncode != 0
+    assert done.stderr == "pileway: the database does not let us: permission denied to create database\n"
