@@ -32,6 +32,12 @@ class Access:
     certificate: Path
     key: Path
 
+    def trust(self) -> ssl.SSLContext:
+        """Believe the broker's authority, and show our certificate. Raises OSError or ssl.SSLError."""
+        context = ssl.create_default_context(cafile=str(self.broker_ca))
+        context.load_cert_chain(str(self.certificate), str(self.key))
+        return context
+
 
 class Clients:
     """Connected clients served by whoever calls `turn`; with `precise` the wait ends to the microsecond."""
@@ -44,9 +50,7 @@ class Clients:
     def connect(self, client_id: str, access: Access, *, topic: str, heard: Heard) -> Client:
         """A client that hears `topic` from now on. Raises OSError, and PartFailed for a silent broker."""
         client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
-        trust = ssl.create_default_context(cafile=str(access.broker_ca))
-        trust.load_cert_chain(str(access.certificate), str(access.key))
-        client.tls_set_context(trust)  # pyright: ignore[reportUnknownMemberType]  # paho leaves it untyped
+        client.tls_set_context(access.trust())  # pyright: ignore[reportUnknownMemberType]  # paho leaves it untyped
         client.max_inflight_messages_set(INFLIGHT_MESSAGES)
         subscribed: list[bool] = []
 

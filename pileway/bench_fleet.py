@@ -17,7 +17,9 @@ from charging import piles, starts
 from charging.payment_hooks import session_hooks
 from charging.piles import BootReport
 from charging.waits import Waits
-from database.pool import Connection
+from database.pool import Connection, open_pool
+from pileway import bench_installation, composition
+from pileway.settings import Settings
 from protocol import frames, messages
 from protocol.envelope import Counter, Sealer
 from protocol.frames import Frame
@@ -28,6 +30,7 @@ EPOCH = 1
 BOOT = 1
 SAMPLE_S = 10
 PREPAID_FEN = 3000
+POOL_LIMIT_S = 60.0
 BACK = timedelta(hours=12)
 """So long before now the first round was sampled; later rounds follow on it."""
 
@@ -92,13 +95,27 @@ class Fleet:
         return messages.MeterFrame(sampled_at_ms=at_ms, samples=samples, clock=ClockState.SYNCED)
 
 
-def open_fleet(
+def enrolled(settings: Settings, *, pile_count: int, port_count: int, back: timedelta = BACK) -> Fleet:
+    """Lay out a site in an empty database, enrol so many piles there and let every port charge.
+
+    The first round was sampled `back` before now.
+    """
+    names = [f"BENCH-{number:04}" for number in range(pile_count)]
+    now = settings.clock.now()
+    dsn = composition.database_url(settings)
+    with open_pool(dsn, min_size=1, max_size=1, timeout_s=POOL_LIMIT_S) as pool:
+        secrets = bench_installation.provision(pool, settings, names, port_count=port_count)
+        piles = _charging_piles(pool, secrets, port_count=port_count, now=now)
+    return Fleet(piles, int((now - back).timestamp() * 1000))
+
+
+def _charging_piles(
     pool: ConnectionPool[Connection],
     secrets: dict[str, bytes],
     *,
     port_count: int,
     now: datetime,
-) -> Fleet:
+) -> list[MeteredPile]:
     """Boot the enrolled piles and let every port charge for a rider who paid."""
     metered: list[MeteredPile] = []
     for pile_id, secret in secrets.items():
@@ -109,7 +126,7 @@ def open_fleet(
                 for port_no in range(1, port_count + 1)
             ]
         metered.append(MeteredPile(pile_id, secret, session_ids))
-    return Fleet(metered, int((now - BACK).timestamp() * 1000))
+    return metered
 
 
 def _boot(conn: Connection, pile_id: str, *, port_count: int, now: datetime) -> None:

@@ -10,7 +10,6 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from database import migrations
-from database.pool import open_pool
 from pileway import (
     bench_fleet,
     bench_floors,
@@ -27,7 +26,7 @@ from pileway.bench_floors import FRAME_TABLE, SAMPLE_TABLE
 from pileway.bench_gateway import Stored
 from pileway.bench_installation import Say
 from pileway.bench_processors import Reading
-from pileway.bench_publisher import Publish, Published
+from pileway.bench_publisher import GO, Publish, Published
 from pileway.errors import PilewayError
 from pileway.settings import Settings
 
@@ -60,7 +59,10 @@ class FramesMissing(PilewayError):
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one way to the broker gave: seconds, processors and memory by part, and each frame's way in ns."""
+    """What one way to the broker gave: seconds, processors and memory by part, and each frame's way in ns.
+
+    A way begins when the frame was due to leave.
+    """
 
     frames: int
     subscriber_s: float
@@ -104,8 +106,10 @@ class Stage:
             say(f"{way}: latency at half load")
             per_s = LATENCY_SHARE * frames / drained.seconds
             numbers = self._next(max(1, int(per_s * seconds)))
-            before = Reading.of(self._parts)
             self._load.send(Publish(access, numbers, per_s))
+            self._sealed(len(numbers))
+            before = Reading.of(self._parts)
+            self._load.send(GO)
             arrived = self._stored(gateway, len(numbers))
             published: Published = self._published()
             paced = Reading.of(self._parts).since(before)
@@ -115,7 +119,7 @@ class Stage:
             gateway_s=drained.seconds,
             drain=drain,
             paced_per_s=len(numbers) / published.seconds,
-            latencies_ns=[arrived.at_ns[mark] - left_ns for mark, left_ns in published.left_ns.items()],
+            latencies_ns=[arrived.at_ns[mark] - due_ns for mark, due_ns in published.due_ns.items()],
             paced=paced,
         )
 
@@ -139,6 +143,10 @@ class Stage:
     def _publish(self, wanted: Publish) -> None:
         self._load.send(wanted)
         self._published(limit_s=GRACE_S + len(wanted.numbers) / SLOWEST_PER_S)
+
+    def _sealed(self, count: int) -> None:
+        """Wait until the load only has to send: what comes before costs processor time of its own."""
+        bench_processes.receive(self._load, "the load", limit_s=GRACE_S + count / SLOWEST_PER_S)
 
     def _published(self, *, limit_s: float = GRACE_S) -> Published:
         return bench_processes.receive(self._load, "the load", limit_s=limit_s)
@@ -173,7 +181,7 @@ def opened(settings: Settings, *, pile_count: int, port_count: int, say: Say) ->
             bench_installation.installed(settings, progress=say, broker_addition=_LISTENERS.format(**ports))
         )
         say("enrolling piles and opening sessions")
-        fleet = _fleet(running, pile_count=pile_count, port_count=port_count)
+        fleet = bench_fleet.enrolled(running, pile_count=pile_count, port_count=port_count)
         access = bench_installation.gateway_access(running)
         load = stack.enter_context(
             bench_processes.start(bench_publisher.serve, fleet, running.home / "log" / "load.log")
@@ -189,14 +197,6 @@ def opened(settings: Settings, *, pile_count: int, port_count: int, say: Say) ->
             load,
             {bench_processes.receive(load, "the load"): "load"},
         )
-
-
-def _fleet(settings: Settings, *, pile_count: int, port_count: int) -> Fleet:
-    names = [f"BENCH-{number:04}" for number in range(pile_count)]
-    dsn = composition.database_url(settings)
-    with open_pool(dsn, min_size=1, max_size=1, timeout_s=GRACE_S) as pool:
-        secrets = bench_installation.provision(pool, settings, names, port_count=port_count)
-        return bench_fleet.open_fleet(pool, secrets, port_count=port_count, now=settings.clock.now())
 
 
 def _second_database(settings: Settings) -> str:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from database.pool import open_pool
 from pileway import (
     api,
     bench_fleet,
@@ -28,7 +28,7 @@ from pileway import (
     bench_installation,
     bench_processes,
     bench_publisher,
-    composition,
+    bench_watchers,
     home,
     logs,
 )
@@ -37,8 +37,8 @@ from pileway.bench_figures import percentile_ms
 from pileway.bench_fleet import SAMPLE_S, Fleet
 from pileway.bench_installation import Say
 from pileway.bench_processors import Reading
-from pileway.bench_publisher import Publish, Published
-from pileway.bench_watchers import CONNECTING_AT_ONCE, Watcher, until
+from pileway.bench_publisher import GO, Publish, Published
+from pileway.bench_watchers import Watcher, until
 from pileway.errors import PilewayError
 from pileway.settings import Settings
 
@@ -71,15 +71,16 @@ class Stage:
 
     async def publish(self, numbers: range, *, per_s: float) -> Published:
         """Let the piles say these frames."""
+        limit_s = GRACE_S + 2 * len(numbers) / per_s
         self.load.send(Publish(self.access, numbers, per_s))
-        return await asyncio.to_thread(
-            bench_processes.receive, self.load, "the load", limit_s=GRACE_S + 2 * len(numbers) / per_s
-        )
+        await asyncio.to_thread(bench_processes.receive, self.load, "the load", limit_s=limit_s)
+        self.load.send(GO)
+        return await asyncio.to_thread(bench_processes.receive, self.load, "the load", limit_s=limit_s)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """From each sample's leaving to its arrival, in ns, and what the parts cost."""
+    """From when each sample was due to leave to its arrival, in ns, and what the parts cost."""
 
     latencies_ns: Sequence[int]
     processes: dict[str, dict[str, float]]
@@ -108,7 +109,10 @@ def opened(settings: Settings, session_count: int, *, say: Say) -> Generator[Sta
             bench_installation.installed(settings, progress=say, broker_addition=_LISTENER.format(port=port))
         ).with_values(port=home.free_port(), enrolment_port=home.free_port())
         say("enrolling piles and opening sessions")
-        fleet = _fleet(running, -(-session_count // PORT_COUNT))
+        # Sessions that go on now: their price is told with each reading.
+        fleet = bench_fleet.enrolled(
+            running, pile_count=-(-session_count // PORT_COUNT), port_count=PORT_COUNT, back=timedelta(0)
+        )
         say("starting gateway, API and load")
         pipes: dict[str, Pipe] = {}
         for name, serve, arguments in (
@@ -138,42 +142,24 @@ def serve_api(settings: Settings, log_path: Path, pipe: Pipe) -> None:
     api.run(settings)
 
 
-def _fleet(settings: Settings, pile_count: int) -> Fleet:
-    names = [f"BENCH-{number:04}" for number in range(pile_count)]
-    now = settings.clock.now()
-    with open_pool(
-        composition.database_url(settings), min_size=1, max_size=1, timeout_s=READY_LIMIT_S
-    ) as pool:
-        secrets = bench_installation.provision(pool, settings, names, port_count=PORT_COUNT)
-        fleet = bench_fleet.open_fleet(pool, secrets, port_count=PORT_COUNT, now=now)
-    # Sessions that go on now: their price is told with each reading.
-    return replace(fleet, begin_ms=int(now.timestamp() * 1000))
-
-
 async def _measure(stage: Stage, *, rounds: int, every_s: float, say: Say) -> Measured:
     watchers = [Watcher(session_id) for pile in stage.fleet.piles for session_id in pile.session_ids]
     say(f"{len(watchers)} watchers connect")
-    gate = asyncio.Semaphore(CONNECTING_AT_ONCE)
-    async with asyncio.TaskGroup() as tasks:
-        watching = [tasks.create_task(watcher.watch(stage.settings.port, gate)) for watcher in watchers]
-        try:
-            if not await until(lambda: all(watcher.heard for watcher in watchers), limit_s=READY_LIMIT_S):
-                raise WatchersDeaf("not every watcher was connected")
-            say("first samples")
-            pile_count = len(stage.fleet.piles)
-            await _round_trip(stage, range(pile_count, (1 + WARM_UP_ROUNDS) * pile_count), watchers, every_s)
-            say(f"{rounds} samples of each session")
-            first = 1 + WARM_UP_ROUNDS
-            numbers = range(first * pile_count, (first + rounds) * pile_count)
-            before = Reading.of(stage.parts)
-            left_ns = await _round_trip(stage, numbers, watchers, every_s)
-            processes = Reading.of(stage.parts).since(before)
-        finally:
-            for task in watching:
-                task.cancel()
+    pile_count = len(stage.fleet.piles)
+    async with bench_watchers.watching(watchers, stage.settings.port):
+        if not await until(lambda: all(watcher.heard for watcher in watchers), limit_s=READY_LIMIT_S):
+            raise WatchersDeaf("not every watcher was connected")
+        say("first samples")
+        await _round_trip(stage, range(pile_count, (1 + WARM_UP_ROUNDS) * pile_count), watchers, every_s)
+        say(f"{rounds} samples of each session")
+        first = 1 + WARM_UP_ROUNDS
+        numbers = range(first * pile_count, (first + rounds) * pile_count)
+        before = Reading.of(stage.parts)
+        due_ns = await _round_trip(stage, numbers, watchers, every_s)
+        processes = Reading.of(stage.parts).since(before)
     by_session = {watcher.session_id: watcher for watcher in watchers}
     latencies_ns: list[int] = []
-    for number, at_ns in zip(numbers, left_ns, strict=True):
+    for number, at_ns in zip(numbers, due_ns, strict=True):
         turn, place = divmod(number, pile_count)
         for session_id in stage.fleet.piles[place].session_ids:
             heard_ns = by_session[session_id].heard_ns(turn * SAMPLE_S)
@@ -183,7 +169,7 @@ async def _measure(stage: Stage, *, rounds: int, every_s: float, say: Say) -> Me
 
 
 async def _round_trip(stage: Stage, numbers: range, watchers: Sequence[Watcher], every_s: float) -> list[int]:
-    """Publish whole rounds and wait until every watcher heard of the last; when each frame left, in ns."""
+    """Publish whole rounds and wait until every watcher heard of the last; when each frame was due, in ns."""
     published = await stage.publish(numbers, per_s=len(stage.fleet.piles) / every_s)
     last_s = numbers[-1] // len(stage.fleet.piles) * SAMPLE_S
     if not await until(
@@ -191,7 +177,7 @@ async def _round_trip(stage: Stage, numbers: range, watchers: Sequence[Watcher],
     ):
         deaf = sum(watcher.newest_s < last_s for watcher in watchers)
         raise WatchersDeaf(f"{deaf} of {len(watchers)} watchers did not hear of the newest samples")
-    return list(published.left_ns.values())
+    return list(published.due_ns.values())
 
 
 def _figures(measured: Measured, *, session_count: int, every_s: float) -> dict[str, Any]:

@@ -9,7 +9,6 @@ and links break.
 import asyncio
 import os
 import random
-import ssl
 import time
 from collections import deque
 from collections.abc import Coroutine, Sequence
@@ -24,6 +23,7 @@ import mqtt5
 from pileway import logs
 from pileway.bench_clients import Access
 from pileway.bench_fleet import BOOT, EPOCH, Fleet
+from pileway.bench_packets import RECEIVE_BYTES, Packets
 from protocol import frames
 from protocol.envelope import Counter, Sealer
 from protocol.topics import Direction
@@ -37,7 +37,6 @@ TWICE_SHARE = 0.01
 TIMEOUT_S = 10.0
 RETRY_S = 0.3
 KEEPALIVE_S = 30
-READ_BYTES = 65_536
 POLL_S = 0.1
 
 
@@ -106,20 +105,15 @@ class _Link:
     writer: asyncio.StreamWriter
     open: dict[int, int] = field(default_factory=dict[int, int])
     packet_id: int = 0
-    received: bytes = b""
+    packets: Packets = field(default_factory=Packets)
 
     async def next_packet(self) -> mqtt5.Packet:
-        while True:
-            try:
-                packet, length = mqtt5.read(memoryview(self.received))
-            except IndexError:
-                received = await self.reader.read(READ_BYTES)
-                if not received:
-                    raise ConnectionResetError("the broker is gone") from None
-                self.received += received
-            else:
-                self.received = self.received[length:]
-                return packet
+        while (packet := self.packets.next()) is None:
+            received = await self.reader.read(RECEIVE_BYTES)
+            if not received:
+                raise ConnectionResetError("the broker is gone")
+            self.packets.add(received)
+        return packet
 
 
 class _Pile:
@@ -134,7 +128,7 @@ class _Pile:
         self._again: deque[int] = deque()
         self._kept: deque[tuple[float, int]] = deque()
         self._link: _Link | None = None
-        self._trust = _trust(journey.access[place])
+        self._trust = journey.access[place].trust()
         self._address = urlsplit(journey.access[place].broker_url)
         self._seq = 1
         self._share = journey.per_s * TICK_S / len(journey.fleet.piles)
@@ -274,9 +268,3 @@ async def _first_ends(*works: Coroutine[None, None, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _trust(access: Access) -> ssl.SSLContext:
-    trust = ssl.create_default_context(cafile=str(access.broker_ca))
-    trust.load_cert_chain(str(access.certificate), str(access.key))
-    return trust

@@ -12,7 +12,6 @@ from multiprocessing.connection import Connection as Pipe
 import psycopg
 
 from database import leases
-from database.pool import open_pool
 from pileway import (
     bench_fleet,
     bench_installation,
@@ -151,7 +150,7 @@ def opened(
         installation = stack.enter_context(bench_installation.supervised(quiet, progress=say))
         own = installation.settings
         say("enrolling piles and opening sessions")
-        fleet = _fleet(own, pile_count)
+        fleet = bench_fleet.enrolled(own, pile_count=pile_count, port_count=PORT_COUNT)
         authority = bench_installation.device_authority(own)
         journey = Journey(
             fleet=fleet,
@@ -170,11 +169,3 @@ def opened(
         )
         bench_processes.receive(piles, "the piles")
         yield Stage(fleet, frames, installation, piles)
-
-
-def _fleet(settings: Settings, pile_count: int) -> Fleet:
-    names = [f"BENCH-{number:04}" for number in range(pile_count)]
-    dsn = composition.database_url(settings)
-    with open_pool(dsn, min_size=1, max_size=1, timeout_s=BACK_LIMIT_S) as pool:
-        secrets = bench_installation.provision(pool, settings, names, port_count=PORT_COUNT)
-        return bench_fleet.open_fleet(pool, secrets, port_count=PORT_COUNT, now=settings.clock.now())

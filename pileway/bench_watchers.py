@@ -3,9 +3,12 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
+
+from pileway.errors import PartFailed, PilewayError
 
 CONNECTING_AT_ONCE = 20
 CONNECT_LIMIT_S = 60.0
@@ -50,6 +53,31 @@ class Watcher:
                 self.heard.append((int(elapsed[1]), time.monotonic_ns()))
                 return True
         return False
+
+
+@asynccontextmanager
+async def watching(watchers: Sequence[Watcher], port: int) -> AsyncGenerator[None]:
+    """All of them watch while the block runs.
+
+    A PilewayError of the block is raised as it is, and a connection that breaks as PartFailed.
+    """
+    gate = asyncio.Semaphore(CONNECTING_AT_ONCE)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(watcher.watch(port, gate)) for watcher in watchers]
+            try:
+                yield
+            finally:
+                for task in running:
+                    task.cancel()
+    except ExceptionGroup as group:
+        expected, bugs = group.split((PilewayError, OSError))
+        if expected is None or bugs is not None:
+            raise
+        first = expected.exceptions[0]
+        if isinstance(first, PilewayError):
+            raise first from None
+        raise PartFailed(f"a watcher lost the API: {first}") from None
 
 
 async def until(condition: Callable[[], bool], *, limit_s: float) -> bool:
