@@ -69,9 +69,13 @@ def run(
             stage.wait_for_all()
             stage.wait(lambda told: not told.waiting, tick=tick)
             told = stage.told()
-            say("waiting until all is stored, then comparing")
-            verdict = stage.judged(tick=lambda stored: progress.update(task, completed=stored))
+            say("waiting until all is stored")
+            stage.wait_until_stored(tick=lambda stored: progress.update(task, completed=stored))
             stored_s = time.monotonic() - sending_s
+            say("waiting for what was said again")
+            stage.drain()
+            say("comparing")
+            verdict = stage.judged()
             restarts = stage.restarts()
     killed = dict(sorted(Counter(kill.part for kill in schedule).items()))
     report = _report(

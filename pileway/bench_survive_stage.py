@@ -4,7 +4,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
@@ -13,12 +13,14 @@ import psycopg
 
 from database import leases
 from pileway import (
+    bench_arrivals,
     bench_fleet,
     bench_installation,
     bench_processes,
     bench_survive_check,
     bench_survive_piles,
     composition,
+    home,
 )
 from pileway.bench_fleet import Fleet
 from pileway.bench_installation import Say
@@ -36,6 +38,9 @@ CUT_EVERY_S = 30.0
 BACK_LIMIT_S = 120.0
 STILL_LIMIT_S = 120.0
 """Nothing moves for so long: something is lost for good."""
+QUIET_S = 3.0
+"""More than a gateway takes to write what it heard and to ask for more."""
+DRAIN_LIMIT_S = 120.0
 POLL_S = 0.1
 
 
@@ -68,6 +73,7 @@ class Stage:
     frames: int
     _installation: Installation
     _piles: Pipe
+    _metrics_ports: Sequence[int]
 
     def told(self) -> Told:
         """What the piles did so far."""
@@ -96,8 +102,8 @@ class Stage:
         for name in (*GATEWAYS, "broker", "database"):
             self._running(name)
 
-    def judged(self, *, tick: Callable[[int], None]) -> Verdict:
-        """Wait until nothing more is stored, then compare frame by frame. Raises Stuck."""
+    def wait_until_stored(self, *, tick: Callable[[int], None]) -> None:
+        """Until as many frames are stored as were sent, or no more come; which frames, `judged` says."""
         stored, since_s = -1, time.monotonic()
         while stored < self.frames and time.monotonic() - since_s < STILL_LIMIT_S:
             time.sleep(POLL_S)
@@ -105,6 +111,24 @@ class Stage:
             tick(now_stored)
             if now_stored != stored:
                 stored, since_s = now_stored, time.monotonic()
+
+    def drain(self) -> None:
+        """Wait until the gateways heard nothing for QUIET_S: what was said again may still be on its way.
+
+        Raises Stuck when there is no such time within DRAIN_LIMIT_S.
+        """
+        begun_s = since_s = time.monotonic()
+        heard = None
+        while time.monotonic() - since_s < QUIET_S:
+            if time.monotonic() - begun_s > DRAIN_LIMIT_S:
+                raise Stuck(f"the gateways did not come to rest within {DRAIN_LIMIT_S:.0f} s")
+            time.sleep(POLL_S)
+            arrivals = bench_arrivals.read(self._metrics_ports)
+            if arrivals is None or not arrivals.idle or arrivals.heard != heard:
+                heard, since_s = arrivals and arrivals.heard, time.monotonic()
+
+    def judged(self) -> Verdict:
+        """Compare frame by frame. Raises psycopg.Error."""
         return bench_survive_check.judge(self._dsn, self.fleet, self.frames)
 
     def restarts(self) -> dict[str, int]:
@@ -146,8 +170,7 @@ def opened(
 ) -> Generator[Stage]:
     """Run all of it in a folder beside the home and leave nothing behind. Raises PilewayError."""
     with ExitStack() as stack:
-        quiet = settings.with_values(metrics_port=0)
-        installation = stack.enter_context(bench_installation.supervised(quiet, progress=say))
+        installation = stack.enter_context(bench_installation.supervised(settings, progress=say))
         own = installation.settings
         say("enrolling piles and opening sessions")
         fleet = bench_fleet.enrolled(own, pile_count=pile_count, port_count=PORT_COUNT)
@@ -162,10 +185,12 @@ def opened(
             seed=seed,
         )
         say("starting two gateways and the piles")
-        for name in GATEWAYS:
-            installation.supervisor.add_process(name, ["gateway"], own.environment())
+        metrics_ports = [home.free_port() for _ in GATEWAYS]
+        for name, port in zip(GATEWAYS, metrics_ports, strict=True):
+            shown = own.with_values(metrics_host="127.0.0.1", metrics_port=port)
+            installation.supervisor.add_process(name, ["gateway"], shown.environment())
         piles = stack.enter_context(
             bench_processes.start(bench_survive_piles.serve, journey, own.home / "log" / "piles.log")
         )
         bench_processes.receive(piles, "the piles")
-        yield Stage(fleet, frames, installation, piles)
+        yield Stage(fleet, frames, installation, piles, metrics_ports)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 LIMIT_S = 300
-SHORT = ("--frames", "20000", "--kills", "2", "--piles", "30", "--rate", "4000", "--kept", "9")
+SHORT = ("--frames", "6000", "--kills", "1", "--piles", "20", "--rate", "2000", "--kept", "9")
 
 
 def _bench(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -27,12 +27,13 @@ def test_whatever_is_killed_exactly_what_was_sent_is_stored(work_folder: Path) -
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["exact"]
-    assert (told["sent"], told["stored"], told["samples"]) == (20_000, 20_000, 40_000)
+    assert (told["sent"], told["stored"], told["samples"]) == (6_000, 6_000, 12_000)
     assert (told["missing"], told["strangers"], told["different"]) == (0, 0, 0)
-    assert told["kills"] == {"broker": 2, "database": 2, "gateway": 2}
+    assert told["kills"] == {"broker": 1, "database": 1, "gateway": 1}
     restarts = told["restarts"]
     # A database whose predecessor is not quite gone is started once more.
-    assert min(restarts["broker"], restarts["database"], restarts["gateway-1"] + restarts["gateway-2"]) >= 2
+    assert min(restarts["broker"], restarts["database"], restarts["gateway-1"] + restarts["gateway-2"]) >= 1
     assert told["said_again"] > 0
     assert told["sent_twice"] > 0
+    assert told["seconds_to_stored"] < told["seconds"]
     assert not list(work_folder.glob(".pileway-bench-*"))
