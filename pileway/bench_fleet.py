@@ -105,8 +105,8 @@ def enrolled(settings: Settings, *, pile_count: int, port_count: int, back: time
     dsn = composition.database_url(settings)
     with open_pool(dsn, min_size=1, max_size=1, timeout_s=POOL_LIMIT_S) as pool:
         secrets = bench_installation.provision(pool, settings, names, port_count=port_count)
-        piles = _charging_piles(pool, secrets, port_count=port_count, now=now)
-    return Fleet(piles, int((now - back).timestamp() * 1000))
+        metered = _charging_piles(pool, secrets, port_count=port_count, now=now)
+    return Fleet(metered, int((now - back).timestamp() * 1000))
 
 
 def _charging_piles(
