@@ -42,6 +42,7 @@ def run(settings: Settings) -> None:
             telemetry = ApiTelemetry(live_watchers=lambda: hub.subscriber_count, tracing=tracing)
 
             def stop() -> None:
+                telemetry.serving.clear()
                 hub.close()
                 outcomes.close()
 
@@ -51,7 +52,7 @@ def run(settings: Settings) -> None:
                 telemetry.watch(_device_app(settings, pool, revoked), "device"),
             )
             with telemetry.server(settings, pool):
-                web_server.serve(listeners, on_stop=stop)
+                web_server.serve(listeners, on_ready=telemetry.serving.set, on_stop=stop)
 
 
 def _listeners(settings: Settings, public_app: FastAPI, device_app: FastAPI) -> list[Listener]:

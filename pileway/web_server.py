@@ -16,11 +16,13 @@ from fastapi import FastAPI
 from pileway.client_certificates import ClientCertificateProtocol
 from pileway.errors import PilewayError
 from pileway.process import stop_event, tell_ready
+from rider_web.live_hub import MAX_SUBSCRIBERS
 
 SHUTDOWN_S = 3
 """Longest an open request may go on once we stop."""
 KEEP_ALIVE_S = 30
-CONNECTIONS_AT_ONCE = 2000
+CONNECTIONS_AT_ONCE = 2 * MAX_SUBSCRIBERS
+"""Connections a listener; beyond that it answers 503. Watchers alone must never fill it: riders who pay need room."""
 BACKLOG = 512
 _POLL_S = 0.05
 _START_LIMIT_S = 30.0
@@ -56,16 +58,22 @@ class _Running:
     thread: threading.Thread
 
 
-def serve(listeners: Sequence[Listener], *, on_stop: Callable[[], None] = lambda: None) -> None:
+def serve(
+    listeners: Sequence[Listener],
+    *,
+    on_ready: Callable[[], None] = lambda: None,
+    on_stop: Callable[[], None] = lambda: None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then call `on_stop`, which ends what would keep requests open.
 
-    Raises PortUnavailable, ServerFailed.
+    `on_ready` is called once all of them listen. Raises PortUnavailable, ServerFailed.
     """
     stop = stop_event()
     sockets = [_bind(listener) for listener in listeners]
     running = [_start(listener, bound) for listener, bound in zip(listeners, sockets, strict=True)]
     try:
         _wait_started(running, stop)
+        on_ready()
         tell_ready()
         while not stop.wait(_POLL_S):
             if not all(each.thread.is_alive() for each in running):

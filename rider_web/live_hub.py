@@ -17,6 +17,7 @@ from typing import Generic, Protocol, Self, TypeVar
 from uuid import UUID
 
 import structlog
+from psycopg_pool import PoolTimeout, TooManyRequests
 
 from charging import live_readings
 from charging.live_readings import CHANGES, READINGS, Reading
@@ -29,6 +30,8 @@ MAX_SUBSCRIBERS_PER_SESSION = 16
 LEAST_INTERVAL_S = 1.0
 """A session is told of at most once in so many real seconds, and loaded so long after its watch began: by then a batch
 that looked for watches before is committed."""
+RELOAD_PAUSE_S = 2.0
+"""After a load that got no connection: the pool is busy, and asking at once would keep it so."""
 MOST_LOADED_AT_ONCE = 200
 MOST_SENT_AT_ONCE = 100
 MOST_READINGS_HELD = 100
@@ -109,7 +112,11 @@ class LiveHub(Generic[MeteredT]):
     """Feeds subscribers with the state of their sessions. Use as a context manager, or `start` and `close`."""
 
     def __init__(self, dsn: str, load: Callable[[Sequence[UUID]], dict[UUID, MeteredT]]) -> None:
-        """`load` gives the states of sessions in one go; it runs in the hub's thread and may raise OperationalError."""
+        """`load` gives the states of sessions in one go, in the hub's thread.
+
+        Raising PoolTimeout or TooManyRequests it is called again after RELOAD_PAUSE_S; another OperationalError counts
+        as a lost database.
+        """
         self._load = load
         self._lock = threading.Lock()
         self._sessions: dict[UUID, _Watched[MeteredT]] = {}
@@ -254,7 +261,14 @@ class LiveHub(Generic[MeteredT]):
     def _reload(self, stale: Sequence[_Watched[MeteredT]], moment: float) -> None:
         if not stale:
             return
-        states = self._load([watched.session_id for watched in stale])
+        try:
+            states = self._load([watched.session_id for watched in stale])
+        except (PoolTimeout, TooManyRequests) as error:
+            # Listening is well and goes on: to connect anew would have everything loaded by the pool that has no room.
+            log.warning("live_hub_load_postponed", sessions=len(stale), error=type(error).__name__)
+            for watched in stale:
+                watched.due_s = time.monotonic() + RELOAD_PAUSE_S
+            return
         loaded: list[tuple[_Watched[MeteredT], MeteredT]] = []
         for watched in stale:
             # Whatever is told from now on was not heard before the load, so the next tick sees it.

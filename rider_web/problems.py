@@ -165,7 +165,7 @@ def too_many(language: Language) -> Problem:
     words = language.say(
         mark("Too many live connections right now; the page asks from time to time instead.")
     )
-    return Problem(503, "live_full", language.say(mark("Busy")), words)
+    return Problem(429, "live_full", language.say(mark("Busy")), words)
 
 
 def broken(language: Language, status: int = 500) -> Problem:

@@ -1,6 +1,7 @@
 """What the API process shows of itself: its requests, its live watchers, its event loops and its database."""
 
 from collections.abc import Callable, Iterable
+from threading import Event
 
 from fastapi import FastAPI
 from prometheus_client.core import Metric
@@ -11,7 +12,9 @@ from pileway.settings import Settings
 from pileway.telemetry import families, registry
 from pileway.telemetry.readiness import DatabaseCheck
 from pileway.telemetry.requests import Loops, RequestMeasures, RequestTracing, RequestWatch
-from pileway.telemetry.server import OpsServer
+from pileway.telemetry.server import Checks, OpsServer
+
+NOT_SERVING = "starts or stops"
 
 
 class ApiTelemetry:
@@ -22,6 +25,8 @@ class ApiTelemetry:
         self._tracing = tracing
         self._measures = RequestMeasures()
         self._loops = Loops()
+        self.serving = Event()
+        """Set while every port takes requests: not before the servers listen, and not while they drain."""
 
     def watch(self, app: FastAPI, name: str) -> FastAPI:
         """The application, watched; nothing may be put around it afterwards."""
@@ -32,12 +37,17 @@ class ApiTelemetry:
 
     def server(self, settings: Settings, pool: ConnectionPool[Connection]) -> OpsServer:
         """Where the process shows itself."""
+        database = DatabaseCheck(pool)
+
+        def ready() -> Checks:
+            return {**database(), "serving": None if self.serving.is_set() else NOT_SERVING}
+
         return OpsServer(
             settings,
             "api",
             registry=registry.create(pool, self._measures, self),
             health=self._loops.check,
-            ready=DatabaseCheck(pool),
+            ready=ready,
         )
 
     def collect(self) -> Iterable[Metric]:

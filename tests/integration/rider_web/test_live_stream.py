@@ -3,18 +3,21 @@
 import asyncio
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import psycopg
 import pytest
+from psycopg_pool import PoolTimeout
 
+from charging.live_readings import Reading
 from charging.session_states import SessionState
 from rider_web import live_hub
-from rider_web.live_hub import HubFull
+from rider_web.live_hub import HubFull, LiveHub
 from tests.integration.rider_web.street_stand import StreetStand
 from tests.waiting import wait_until
 
@@ -103,9 +106,51 @@ def test_a_session_nobody_may_watch_any_more_is_polled(
     with watching(stand, session_id) as stream:
         stream.next()
         refused = stand.http.get(f"/api/rider/sessions/{session_id}/live")
-        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "live_full")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "live_full")
         assert refused.headers["retry-after"]
         assert stand.view(session_id)["state"] == SessionState.CREATED
+
+
+def test_a_load_that_gets_no_connection_is_tried_again_and_the_listener_stays(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_hub, "RELOAD_PAUSE_S", 0.1)
+    listeners: list[list[int]] = []
+
+    def load(session_ids: Sequence[UUID]) -> dict[UUID, Still]:
+        listeners.append(listening(dsn))
+        if len(listeners) == 1:
+            raise PoolTimeout("the pool is busy")
+        return dict.fromkeys(session_ids, Still())
+
+    async def watch() -> Still | None:
+        with LiveHub(dsn, load) as hub:
+            return await hub.subscribe(uuid4(), asyncio.get_running_loop()).next(timeout_s=20)
+
+    assert asyncio.run(watch()) == Still()
+    assert len(listeners) == 2
+    assert listeners[0] == listeners[1] != [], "the same connection listens"
+
+
+@dataclass(frozen=True)
+class Still:
+    """A state that no reading changes."""
+
+    def with_readings(self, _readings: Iterable[Reading], /) -> "Still":
+        return self
+
+
+def listening(dsn: str) -> list[int]:
+    with psycopg.connect(dsn) as conn:
+        return [
+            pid
+            for (pid,) in conn.execute(
+                """
+                SELECT pid FROM pg_stat_activity
+                 WHERE datname = current_database() AND application_name = 'pileway live hub'
+                """
+            )
+        ]
 
 
 def test_one_session_takes_a_bounded_number_of_watchers(stand: StreetStand) -> None:
@@ -131,7 +176,7 @@ def test_closing_the_hub_ends_every_stream(stand: StreetStand) -> None:
         with pytest.raises(AssertionError, match="the stream ended"):
             stream.next()
     refused = stand.http.get(f"/api/rider/sessions/{session_id}/live")
-    assert refused.status_code == 503
+    assert refused.status_code == 429
 
 
 def cut_listener(stand: StreetStand) -> None:
