@@ -44,12 +44,13 @@ def run(settings: Settings) -> None:
 
 def ops_server(settings: Settings, pool: ConnectionPool[Connection], gateway: Gateway) -> OpsServer:
     """Where a running gateway shows itself."""
+    database = DatabaseCheck(pool, question=LaneQuestion(gateway))
     return OpsServer(
         settings,
         "gateway",
         registry=registry.create(pool, GatewayCollector(gateway)),
-        health=lambda: turning(gateway.health.turned_s),
-        ready=DatabaseCheck(pool, question=LaneQuestion(gateway)),
+        health=lambda: turning(gateway.health.turned_s, database=database),
+        ready=database,
     )
 
 

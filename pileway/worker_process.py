@@ -6,13 +6,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from time import monotonic
+from typing import Any, cast
 
+import procrastinate
 import psycopg
 import structlog
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from billing import jobs
+from billing import job_queue, jobs
 from billing.rail_calls import RailDesk
 from charging import timers
 from charging.waits import Waits
@@ -57,16 +59,18 @@ def ops_server(
 ) -> OpsServer:
     """Where the worker shows itself, and what is read of the whole business."""
     business = BusinessCollector(pool, clock=settings.clock.now, waits=waits, speed=settings.clock_speed)
+    database = DatabaseCheck(pool, question=measures.question)
+    measures.expect_steps(step.__name__ for step in timers.STEPS)
 
     def health() -> Checks:
-        return {**loops.check(), **turning({"sweep": measures.turned_s})}
+        return {**loops.check(), **turning({"sweep": measures.turned_s}, database=database)}
 
     return OpsServer(
         settings,
         "worker",
         registry=registry.create(pool, measures, business),
         health=health,
-        ready=DatabaseCheck(pool, question=measures.question),
+        ready=database,
     )
 
 
@@ -90,6 +94,7 @@ async def _work(dsn: str, desk: RailDesk, *, stop: asyncio.Event, measures: Work
             around=[measures.around_job],
         )
         jobs.register(app, desk)
+        measures.expect_jobs(tasks(app))
         try:
             async with app.open_async():
                 measures.queue_open = True
@@ -108,6 +113,12 @@ async def _work(dsn: str, desk: RailDesk, *, stop: asyncio.Event, measures: Work
             measures.queue_open = False
             log.warning("job_queue_lost", error=type(error).__name__)
             await _pause(stop, RECONNECT_S)
+
+
+def tasks(app: procrastinate.App) -> list[str]:
+    """The names of our own tasks; the library brings some of its own, in another queue."""
+    known = cast("dict[str, Any]", app.tasks)  # pyright: ignore[reportUnknownMemberType]  # its tasks are half typed
+    return [task.name for task in known.values() if task.queue == job_queue.QUEUE]
 
 
 async def _sweep(

@@ -6,6 +6,7 @@ from prometheus_client.core import Metric
 
 from database import leases
 from database.pool import Connection
+from gateway.errors import Refusal
 from gateway.link import LinkHealth
 from gateway.service import Gateway, GatewayHealth
 from pileway.telemetry.families import (
@@ -17,6 +18,7 @@ from pileway.telemetry.families import (
     histograms,
 )
 from pileway.telemetry.server import Checks
+from protocol.errors import ProtocolError
 
 _LINK_COUNTERS: tuple[tuple[str, str, Callable[[LinkHealth], int]], ...] = (
     (
@@ -38,6 +40,13 @@ _LINK_COUNTERS: tuple[tuple[str, str, Callable[[LinkHealth], int]], ...] = (
 )
 
 
+def _reasons(kind: type[ProtocolError]) -> set[str]:
+    return {kind.reason}.union(*map(_reasons, kind.__subclasses__()))
+
+
+_REASONS = sorted({*map(str, Refusal), *_reasons(ProtocolError)} - {ProtocolError.reason})
+
+
 class GatewayCollector:
     """Reads one gateway."""
 
@@ -55,7 +64,9 @@ class GatewayCollector:
 
     def _ingest(self, health: GatewayHealth) -> Iterable[Metric]:
         writer = health.writer
-        refused = {("refused", reason): float(count) for reason, count in writer.refused.copy().items()}
+        # Known reasons are shown before anything is refused: a series born with its first frame hides that one.
+        counts = {**dict.fromkeys(_REASONS, 0), **writer.refused.copy()}
+        refused = {("refused", reason): float(count) for reason, count in counts.items()}
         yield counters(
             "pileway_frames",
             "Frames committed, by what became of them; a frame carried in another counts as one more.",

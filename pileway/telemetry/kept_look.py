@@ -18,6 +18,7 @@ class _Look(Generic[T]):
     ended: Event = field(default_factory=Event)
     ended_s: float = 0.0
     found: T | None = None
+    failure: str | None = None
 
 
 class KeptLook(Generic[T]):
@@ -40,11 +41,18 @@ class KeptLook(Generic[T]):
                 Thread(target=self._run, args=(look,), name="look", daemon=True).start()
         return look.found if look.ended.wait(self._wait_s) else None
 
+    @property
+    def failure(self) -> str | None:
+        """The class of the error that the newest look ended with; None where it goes on or found something."""
+        with self._lock:
+            return self._newest.failure if self._newest is not None else None
+
     def _run(self, look: "_Look[T]") -> None:
         try:
             look.found = self._take()
         except Exception as error:  # noqa: BLE001  # outermost line of the thread: a failed look is an answer too
-            log.warning("look_failed", error=type(error).__name__)
+            look.failure = type(error).__name__
+            log.warning("look_failed", error=look.failure)
         finally:
             look.ended_s = monotonic()
             look.ended.set()

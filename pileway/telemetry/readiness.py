@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+import psycopg
 from psycopg import InterfaceError, OperationalError
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
@@ -25,7 +26,7 @@ class DatabaseCheck:
     """Asks through the process's own pool, so that a pool nobody gets a connection of counts as no database."""
 
     def __init__(self, pool: ConnectionPool[Connection], *, question: Question | None = None) -> None:
-        """`question` looks at more in the same connection."""
+        """`question` looks at more in the same connection, once no migration is missing."""
         self._pool = pool
         self._question = question
         self._needed = migrations.needed()
@@ -33,22 +34,28 @@ class DatabaseCheck:
 
     def __call__(self) -> Checks:
         """What was found within the last second, or is found now."""
-        return self._look.newest() or {"database": SILENT}
+        found = self._look.newest()
+        if found is not None:
+            return found
+        failure = self._look.failure
+        return {"database": SILENT if failure is None else f"could not be asked: {failure}"}
 
     def _ask(self) -> Checks:
         try:
             with self._connection() as conn:
-                return {"database": None, "migrations": self._behind(conn), **self._asked(conn)}
+                behind = self._behind(conn)
+                # What the question reads may be in the tables that a missing migration makes.
+                asked: Checks = {} if behind or self._question is None else self._question(conn)
+                return {"database": None, "migrations": behind, **asked}
         except (PoolTimeout, TooManyRequests):
             return {"database": f"no connection within {CONNECTION_WAIT_S:g} s"}
         except (OperationalError, InterfaceError) as error:
             return {"database": f"refuses: {type(error).__name__}"}
+        except psycopg.Error as error:
+            return {"database": f"failed: {type(error).__name__}"}
 
     def _connection(self) -> AbstractContextManager[Connection]:
         return self._pool.connection(timeout=CONNECTION_WAIT_S)
-
-    def _asked(self, conn: Connection) -> Checks:
-        return {} if self._question is None else self._question(conn)
 
     def _behind(self, conn: Connection) -> str | None:
         try:

@@ -7,6 +7,7 @@ each thing that is wrong, and answer 503 when anything is. No secret, payload or
 
 import json
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -35,13 +36,20 @@ Checks = Mapping[str, str | None]
 log = structlog.get_logger()
 
 
-def turning(loops: Mapping[str, float]) -> Checks:
-    """Whether loops turn, by when each last did, in seconds of the monotonic clock."""
+def turning(loops: Mapping[str, float], *, database: Callable[[], Checks] | None = None) -> Checks:
+    """Whether loops turn, by when each last did, in seconds of the monotonic clock.
+
+    While `database` does not answer, a loop that stands still waits for it, and counts as well: a restart would not
+    help.
+    """
     now_s = monotonic()
-    return {
+    checks = {
         name: None if now_s - turned_s < LOOP_LIMIT_S else f"has not turned for {now_s - turned_s:.0f} s"
         for name, turned_s in loops.items()
     }
+    if database is not None and any(checks.values()) and database().get("database"):
+        return dict.fromkeys(checks)
+    return checks
 
 
 def port_of(settings: Settings, process: str) -> int:
@@ -96,6 +104,13 @@ class OpsServer:
             self._thread.join(REQUEST_LIMIT_S)
 
     def _answer(self, path: str, accept: str) -> "_Answer":
+        try:
+            return self._found(path, accept)
+        except Exception as error:  # noqa: BLE001 - outermost line: who asks is to be told, whatever a collector does
+            log.warning("metrics_request_failed", path=path, error=type(error).__name__)
+            return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": type(error).__name__})
+
+    def _found(self, path: str, accept: str) -> "_Answer":
         if path == "/metrics":
             encode, content_type = choose_encoder(accept)
             return _Answer(HTTPStatus.OK, content_type, encode(self._registry))
@@ -153,8 +168,10 @@ class _Server(ThreadingMixIn, TCPServer):
             self._room.release()
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base's
+        error = sys.exception()
         # A scraper that went away; its address and our trace are nothing for the log.
-        log.debug("metrics_request_failed")
+        tell = log.debug if isinstance(error, OSError) else log.warning
+        tell("metrics_client_failed", error=type(error).__name__)
 
 
 class _Handler(BaseHTTPRequestHandler):

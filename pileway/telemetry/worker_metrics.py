@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from procrastinate.worker import Worker
 
 BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+SUCCEEDED, FAILED = OUTCOMES = ("succeeded", "failed")
 
 
 @dataclass(eq=False)
@@ -37,13 +38,25 @@ class WorkerMeasures:
     cases: Counter[tuple[str]] = field(default_factory=Counter[tuple[str]])
     failures: Counter[tuple[str]] = field(default_factory=Counter[tuple[str]])
 
+    def expect_jobs(self, tasks: Iterable[str]) -> None:
+        """Show these tasks from now on: a series born with its first failure hides that one."""
+        for task in tasks:
+            for outcome in OUTCOMES:
+                self.jobs[task, outcome] += 0
+
+    def expect_steps(self, steps: Iterable[str]) -> None:
+        """Show these steps of the sweep from now on."""
+        for step in steps:
+            self.cases[(step,)] += 0
+            self.failures[(step,)] += 0
+
     async def around_job(self, call_next: "AsyncCallNext", context: "JobContext", worker: "Worker") -> Any:
         """A worker middleware of the job queue: one job, from its beginning to its end."""
         del worker
-        task, began_s, outcome = context.job.task_name, monotonic(), "failed"
+        task, began_s, outcome = context.job.task_name, monotonic(), FAILED
         try:
             result = await call_next()
-            outcome = "succeeded"
+            outcome = SUCCEEDED
         finally:
             self.jobs[task, outcome] += 1
             if (task,) not in self.job_s:

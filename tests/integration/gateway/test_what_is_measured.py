@@ -32,6 +32,9 @@ class Shown:
     def value(self, name: str, **labels: Any) -> float:
         return self._registry.get_sample_value(name, labels) or 0.0
 
+    def known(self, result: str, reason: str) -> float | None:
+        return self._registry.get_sample_value("pileway_frames_total", {"result": result, "reason": reason})
+
     def frames(self, result: str, reason: str = "") -> float:
         return self.value("pileway_frames_total", result=result, reason=reason)
 
@@ -48,6 +51,8 @@ def test_frames_are_counted_by_result_and_refused_ones_by_reason(
     pile.boots()
     before = shown.frames("stored")
     assert before >= 1
+    for reason in ("replayed", "malformed", "forged", "handler_error"):
+        assert shown.known("refused", reason) == 0, "shown before the first, or an alert on growth misses it"
     frame = pile.say(pile.heartbeat())
     pile.publish(frame.topic, frame.payload)
     pile.publish(pile.topic("heartbeat"), b"no envelope at all")

@@ -11,11 +11,13 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 from psycopg_pool import ConnectionPool
+from structlog.testing import capture_logs
 
 from charging.waits import Waits
 from database.pool import Connection
 from pileway import home
 from pileway.settings import Settings
+from pileway.telemetry.api_telemetry import ApiTelemetry
 from pileway.telemetry.business import BusinessCollector
 from pileway.telemetry.kept_look import KeptLook
 from pileway.telemetry.readiness import DatabaseCheck
@@ -90,6 +92,39 @@ def test_a_loop_that_stands_still_is_named() -> None:
     assert "has not turned" in (checks["writer"] or "")
 
 
+def test_a_loop_that_waits_for_a_database_away_is_not_to_be_restarted() -> None:
+    stuck = {"writer": float("-inf")}
+    assert turning(stuck, database=lambda: {"database": "did not answer"}) == {"writer": None}
+    assert turning(stuck, database=lambda: {"database": None, "lane 0": "nobody holds its lease"})["writer"]
+
+
+def test_a_check_that_fails_is_answered_and_logged(serve: Callable[..., str]) -> None:
+    def health() -> Checks:
+        raise RuntimeError("a fault of ours")
+
+    url = serve(health=health)
+    with capture_logs() as lines:
+        answer = get(f"{url}/health")
+    assert (answer.status_code, answer.json()) == (500, {"error": "RuntimeError"})
+    [line] = [line for line in lines if line["event"] == "metrics_request_failed"]
+    assert (line["log_level"], line["path"], line["error"]) == ("warning", "/health", "RuntimeError")
+    assert get(f"{url}/ready").status_code == 200
+
+
+def test_the_api_is_ready_while_it_serves(pool: ConnectionPool[Connection]) -> None:
+    telemetry = ApiTelemetry(live_watchers=lambda: 0, tracing=None)
+    with telemetry.server(Settings(metrics_port=home.free_port()), pool) as server:
+
+        def ready() -> bool:
+            return get(f"http://127.0.0.1:{server.port}/ready").status_code == 200
+
+        assert not ready(), "it does not listen yet"
+        telemetry.serving.set()
+        assert ready()
+        telemetry.serving.clear()
+        assert not ready(), "it drains"
+
+
 def test_a_look_that_hangs_holds_up_nobody_and_counts_when_it_ends() -> None:
     release, looks = threading.Event(), list[int]()
 
@@ -127,7 +162,22 @@ def test_a_database_without_a_migration_is_not_ready(pool: ConnectionPool[Connec
              WHERE name = (SELECT max(name) FROM schema_migration WHERE name NOT LIKE '%/%') RETURNING name
             """
         ).fetchall()
-    assert f"not applied: {newest}" in (DatabaseCheck(pool)()["migrations"] or "")
+    found = DatabaseCheck(pool, question=_of_no_table)()
+    assert f"not applied: {newest}" in (found["migrations"] or ""), "and nothing is asked that it may bring"
+
+
+def test_a_question_that_fails_is_told_from_one_that_is_slow(pool: ConnectionPool[Connection]) -> None:
+    assert DatabaseCheck(pool, question=_of_no_table)() == {"database": "failed: UndefinedTable"}
+
+    def at_fault(conn: Connection) -> Checks:
+        raise LookupError(conn)
+
+    assert DatabaseCheck(pool, question=at_fault)() == {"database": "could not be asked: LookupError"}
+
+
+def _of_no_table(conn: Connection) -> Checks:
+    conn.execute("SELECT word FROM a_table_nobody_made")
+    return {}
 
 
 def test_figures_that_cannot_be_read_are_absent_and_not_zero(
