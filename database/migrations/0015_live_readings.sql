@@ -12,8 +12,8 @@ COMMENT ON COLUMN session_watch.watched_until IS 'By the database''s clock.';
 CREATE INDEX charging_session_before_charge ON charging_session (pile_id)
     WHERE state IN ('paid', 'awaiting_code', 'code_lapsed', 'starting', 'pending_plug');
 
--- A session's newest reading is its newest sample.
-ALTER TABLE charging_session
-    DROP COLUMN last_sampled_at,
-    DROP COLUMN last_power_dw,
-    DROP COLUMN last_energy_dwh;
+-- A session's newest reading is its newest sample. A process of an older version still writes these columns while it
+-- goes on working beside a newer one, so they stay for now.
+COMMENT ON COLUMN charging_session.last_sampled_at IS 'Nothing writes this any more; a later release drops it.';
+COMMENT ON COLUMN charging_session.last_power_dw IS 'Nothing writes this any more; a later release drops it. In 0.1 W.';
+COMMENT ON COLUMN charging_session.last_energy_dwh IS 'Nothing writes this any more; a later release drops it. In 0.1 Wh.';
