@@ -315,7 +315,7 @@ def standing(
     clock = TestClock()
     with pool.connection() as conn:
         street.lay_out(conn, now=NOON - timedelta(days=1))
-        _bring_up(conn)
+        bring_up(conn, PILE)
     own, rails = listen(), listen()
     url, pay_url = url_of(own), url_of(rails)
     sim = SimConfig(folder, keys, public_url=pay_url, refund_delay_s=0.05, retry_scale=0.003)
@@ -396,18 +396,19 @@ def _public_app(
     return public
 
 
-def _bring_up(conn: Connection) -> None:
+def bring_up(conn: Connection, pile_id: str) -> None:
+    """Enrol a pile on the books, which boots and is heard."""
     enrolment.provision(
         conn,
         SecretVault(b"k" * 32),
-        pile_id=PILE,
+        pile_id=pile_id,
         secret=b"s" * 32,
-        certificate_serial="1",
+        certificate_serial=pile_id,
         certificate_expires_at=NOON + timedelta(days=365),
         now=NOON - timedelta(hours=2),
     )
     report = BootReport(
-        pile_id=PILE,
+        pile_id=pile_id,
         boot=1,
         seq=1,
         connection=1,
@@ -419,7 +420,7 @@ def _bring_up(conn: Connection) -> None:
         unsent=0,
     )
     piles.booted(conn, report, now=NOON)
-    piles.seen(conn, {PILE: (1, 1)}, now=NOON)
+    piles.seen(conn, {pile_id: (1, 1)}, now=NOON)
 
 
 def _merchant(keys: Keys) -> WechatMerchant:

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from charging import piles, sites
 from charging.ports import PortState
 from rider_web import assets
-from tests.integration.rider_web.street_stand import PILE, StreetStand
+from tests.integration.rider_web.street_stand import NOON, PILE, PORTS, StreetStand, bring_up
 
 FIRST_LOAD_LIMIT = 60_000
 """Bytes before compression, without the chart library that comes later."""
@@ -84,13 +85,17 @@ def test_a_socket_that_cannot_start_says_why_and_sells_nothing(
 
 
 def test_a_site_without_a_price_sells_nothing(stand: StreetStand) -> None:
+    bare = "GM-01"
     with stand.pool.connection() as conn:
-        conn.execute("INSERT INTO site VALUES ('bare', '光明里', '', now())")
-        conn.execute("UPDATE pile SET site_id = 'bare' WHERE pile_id = %s", (PILE,))
-    port = stand.http.get(f"/api/rider/ports/{PILE}/1").json()
+        sites.add(conn, site_id="bare", name="光明里", address="", now=NOON)
+        piles.register(
+            conn, pile_id=bare, site_id="bare", model="P10", port_count=PORTS, power_limit_w=5_500, now=NOON
+        )
+        bring_up(conn, bare)
+    port = stand.http.get(f"/api/rider/ports/{bare}/1").json()
     assert (port["condition"], port["can_start"], port["tariff_version_id"]) == ("no_price", False, None)
-    assert "<form" not in stand.http.get(f"/q/{PILE}/1").text
-    refused = stand.http.post("/api/rider/sessions", json={"pile_id": PILE, "port_no": 1, "amount_fen": 300})
+    assert "<form" not in stand.http.get(f"/q/{bare}/1").text
+    refused = stand.http.post("/api/rider/sessions", json={"pile_id": bare, "port_no": 1, "amount_fen": 300})
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "price_missing")
 
 
