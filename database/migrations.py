@@ -176,8 +176,8 @@ def _migrate(conn: Connection, dsn: str, path: Path) -> MigrationReport:
     pending = common + special
     for migration in pending:
         _apply(conn, migration)
-    if special and series.family == timescale.TIMESCALE:
-        timescale.fill_aggregates(conn)
+    if series.family == timescale.TIMESCALE:
+        timescale.fill_owed_aggregates(conn)
     return MigrationReport(
         applied=tuple(migration.name for migration in pending),
         already_applied=len(applied),

@@ -19,6 +19,28 @@ TIMESCALE = "timescale"
 
 log = structlog.get_logger()
 
+_WINDOW = timedelta(days=700)
+"""Farther back than any instant that is believed (400 days), so that nothing comes too late for a refresh, and not as
+far as retention (24 months), or a refresh would erase what the dropped samples had told."""
+
+
+@dataclass(frozen=True)
+class _Aggregate:
+    """A continuous aggregate: buckets of one `unit`, refreshed so often up to the last `behind`."""
+
+    view: str
+    unit: str
+    behind: timedelta
+    every: timedelta
+
+
+_AGGREGATES = (
+    _Aggregate("port_load_hour", "hour", behind=timedelta(hours=1), every=timedelta(minutes=30)),
+    _Aggregate("pile_load_day", "day", behind=timedelta(days=1), every=timedelta(hours=1)),
+    _Aggregate("site_load_day", "day", behind=timedelta(days=1), every=timedelta(hours=1)),
+)
+"""Each stands on the one before."""
+
 
 @dataclass(frozen=True)
 class TimeSeries:
@@ -84,18 +106,22 @@ def _create(dsn: str) -> str | None:
     return None
 
 
-def fill_aggregates(conn: Connection) -> None:
-    """Compute the aggregates over all samples that stood before they were made; in autocommit.
+def fill_owed_aggregates(conn: Connection) -> None:
+    """Fill the aggregates that never were, and only then have them refreshed in the background; in autocommit.
 
-    Without this the first refresh would move on from its own window and hide everything older.
+    A refresh policy is the record that an aggregate is filled: a fill that was interrupted is done anew, and no
+    refresh moves on from its own window before, which would hide everything older.
     """
-    conn.execute("CALL refresh_continuous_aggregate('port_load_hour', NULL, date_trunc('hour', now()))")
-    conn.execute(
-        "CALL refresh_continuous_aggregate('pile_load_day', NULL, date_trunc('day', now(), 'Asia/Shanghai'))"
-    )
-    conn.execute(
-        "CALL refresh_continuous_aggregate('site_load_day', NULL, date_trunc('day', now(), 'Asia/Shanghai'))"
-    )
+    for aggregate in _AGGREGATES:
+        if _is_owed(conn, aggregate):
+            _fill(conn, aggregate)
+            _refresh_from_now_on(conn, aggregate)
+
+
+def fill_aggregates(conn: Connection) -> None:
+    """Compute the aggregates over all samples there are; in autocommit."""
+    for aggregate in _AGGREGATES:
+        _fill(conn, aggregate)
 
 
 @dataclass(frozen=True)
@@ -146,3 +172,44 @@ def compress_next(conn: Connection, table: str, *, older_than: timedelta) -> boo
 def rest_jobs(conn: Connection) -> None:
     """Keep the extension's own jobs from running in this database, which can be dropped and measured then."""
     conn.execute("SELECT _timescaledb_functions.stop_background_workers()")
+
+
+def _is_owed(conn: Connection, aggregate: _Aggregate) -> bool:
+    row = conn.execute(
+        """
+        SELECT 1 FROM timescaledb_information.continuous_aggregates made
+         WHERE view_schema = current_schema() AND view_name = %(view)s
+           AND NOT EXISTS (
+               SELECT FROM timescaledb_information.jobs
+                WHERE proc_name = 'policy_refresh_continuous_aggregate'
+                  AND hypertable_name IN (made.view_name, made.materialization_hypertable_name))
+        """,
+        {"view": aggregate.view},
+    ).fetchone()
+    return row is not None
+
+
+def _fill(conn: Connection, aggregate: _Aggregate) -> None:
+    conn.execute(
+        """
+        CALL refresh_continuous_aggregate(
+            %(view)s::regclass, NULL, date_trunc(%(unit)s, now(), 'Asia/Shanghai'))
+        """,
+        {"view": aggregate.view, "unit": aggregate.unit},
+    )
+
+
+def _refresh_from_now_on(conn: Connection, aggregate: _Aggregate) -> None:
+    conn.execute(
+        """
+        SELECT add_continuous_aggregate_policy(
+            %(view)s::regclass, start_offset => %(window)s::interval, end_offset => %(behind)s::interval,
+            schedule_interval => %(every)s::interval)
+        """,
+        {
+            "view": aggregate.view,
+            "window": _WINDOW,
+            "behind": aggregate.behind,
+            "every": aggregate.every,
+        },
+    )

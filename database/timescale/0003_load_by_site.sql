@@ -11,11 +11,32 @@ ALTER TABLE meter_sample SET (timescaledb.compress, timescaledb.compress_segment
 CREATE OR REPLACE TRIGGER pile_keeps_its_site BEFORE UPDATE OF site_id ON pile
     FOR EACH ROW WHEN (OLD.site_id IS DISTINCT FROM NEW.site_id) EXECUTE FUNCTION forbid_change();
 
+-- The reports below are computed anew, from the samples that are there.
+DO $$
+DECLARE
+    stored regclass := (
+        SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)::regclass
+          FROM timescaledb_information.continuous_aggregates
+         WHERE view_schema = current_schema() AND view_name = 'port_load_hour');
+    since timestamptz;
+BEGIN
+    IF stored IS NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format('SELECT min(hour) FROM %s', stored) INTO since;
+    IF since IS NOT NULL AND NOT EXISTS (SELECT FROM meter_sample WHERE sampled_at < since + INTERVAL '1 hour') THEN
+        RAISE EXCEPTION 'the load reports reach back to %, farther than the samples they would be computed anew from', since
+            USING HINT = 'Copy port_load_hour and pile_load_day to tables of your own, drop both with '
+                         'DROP MATERIALIZED VIEW ... CASCADE, and migrate again.';
+    END IF;
+END
+$$;
+
 -- The site goes with every level, so that a question about one site reaches its piles' samples by the index above
 -- for the hours that no refresh has seen.
 DROP VIEW IF EXISTS site_load_day;
-DROP MATERIALIZED VIEW pile_load_day;
-DROP MATERIALIZED VIEW port_load_hour;
+DROP MATERIALIZED VIEW IF EXISTS pile_load_day;
+DROP MATERIALIZED VIEW IF EXISTS port_load_hour;
 
 CREATE MATERIALIZED VIEW port_load_hour
     WITH (timescaledb.continuous, timescaledb.materialized_only = false, timescaledb.create_group_indexes = false) AS
@@ -73,8 +94,4 @@ COMMENT ON COLUMN site_load_day.energy_dws IS 'Energy in 0.1 W s.';
 COMMENT ON COLUMN site_load_day.busy_s IS 'Seconds of all ports the samples cover.';
 COMMENT ON COLUMN site_load_day.peak_dw IS 'Most power of one port in 0.1 W.';
 
--- The windows reach farther back than any instant that is believed (400 days), so that nothing comes too late for
--- them, and end before retention (24 months), or a refresh would erase what the dropped samples had told.
-SELECT add_continuous_aggregate_policy('port_load_hour', start_offset => INTERVAL '700 days', end_offset => INTERVAL '1 hour', schedule_interval => INTERVAL '30 minutes');
-SELECT add_continuous_aggregate_policy('pile_load_day', start_offset => INTERVAL '700 days', end_offset => INTERVAL '1 day', schedule_interval => INTERVAL '1 hour');
-SELECT add_continuous_aggregate_policy('site_load_day', start_offset => INTERVAL '700 days', end_offset => INTERVAL '1 day', schedule_interval => INTERVAL '1 hour');
+-- Each is filled after this, and gets its refresh policy with that: see database/timescale.py.
