@@ -8,15 +8,16 @@ A lease that cannot be renewed is given up before it lapses: the link is cut at 
 broker serves the one that connected last; the other lost its link, and drops the lane unless its lease is confirmed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from threading import Event
 from time import monotonic
+from typing import TypeVar
 
 import structlog
-from psycopg import InterfaceError, OperationalError
+from psycopg import Error, InterfaceError, OperationalError
 from psycopg.errors import IdleInTransactionSessionTimeout
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from database import leases
 from database.pool import Connection
@@ -28,9 +29,15 @@ from protocol.topics import SHARD_COUNT
 LEASE_S = 15.0
 """How long the lease of a gateway that is cut off keeps its lanes from the others."""
 ROUND_S = 1.0
-"""Between two looks at every lane; below `leases.PATIENCE_S`, so that who lives is never taken for dead."""
+"""Between two looks at every lane; below `leases.PATIENCE_S`, so that who lives is never taken for dead: a connection
+found broken is replaced within the round."""
 ROUNDS_PER_LEASE = 3
 """At least; a short lease makes for shorter rounds."""
+
+_Answer = TypeVar("_Answer")
+_UNANSWERED = (OperationalError, InterfaceError, IdleInTransactionSessionTimeout)
+_CONNECTION_ENDED = ("08", "57P", "25P03")
+"""Classes of errors after which the server closes the connection."""
 
 log = structlog.get_logger()
 
@@ -123,42 +130,38 @@ class Lanes:
                 log.exception("lanes_not_kept", owner=self._owner)
 
     def keep(self) -> None:
-        """One round: take the lanes that are free, renew those held, drop those lost."""
+        """One round: drop the lanes that lapsed, take those that are free, renew those held, drop those lost."""
         self.turned_s = monotonic()
-        for lane in self._shards:
-            held = self._held.get(lane)
+        self._look_over()
+        lanes = tuple(self._shards)
+        for position, lane in enumerate(lanes):
             try:
+                held = self._held.get(lane)
                 if held is None:
                     self._take(lane)
                 else:
                     self._renew(lane, held)
-            except (OperationalError, InterfaceError, IdleInTransactionSessionTimeout) as error:
+            except _UNANSWERED as error:
                 log.warning("lease_not_renewed", lane=lane, error=type(error).__name__)
-                if held is not None and held.was_cut:
-                    self._drop(lane, why="cut")
-            held = self._held.get(lane)
-            if held is None:
-                continue
-            if held.link.connected:
-                held.served_s = self._seconds()
-            if self._seconds() >= held.lapses_s:
-                self._drop(lane, why="lapsed")
+                away = _has_no_connection(error)
+                # Who waits for the same database lane by lane sees the last of them lapse meanwhile.
+                unconfirmed = lanes[position:] if away else (lane,)
+                self._drop([one for one in unconfirmed if self._was_cut(one)], why="cut")
+                self._look_over()
+                if away:
+                    return
 
     def close(self) -> None:
         """Disconnect every lane and release its lease, so that another gateway need not wait."""
-        for lane in list(self._held):
-            self._drop(lane, why="stopped")
-            try:
-                with self._conn.use() as conn:
-                    leases.release(conn, lane=lane, owner=self._owner)
-            except (OperationalError, InterfaceError, IdleInTransactionSessionTimeout) as error:
-                log.warning("lease_not_released", lane=lane, error=type(error).__name__)
+        lanes = list(self._held)
+        self._drop(lanes, why="stopped")
+        for lane in lanes:
+            self._release(lane)
         self._conn.close()
 
     def _take(self, lane: int) -> None:
         asked_s = self._seconds()
-        with self._conn.use() as conn:
-            lease = leases.take(conn, lane=lane, owner=self._owner, ttl_s=self._lease_s)
+        lease = self._ask(lambda conn: leases.take(conn, lane, self._owner, self._lease_s))
         if lease is None:
             return
         link = self._make_link(lane)
@@ -166,28 +169,69 @@ class Lanes:
         self._held[lane] = _Held(link, asked_s + self._lease_s, served_s=asked_s - lease.unserved_s)
         try:
             link.start()
-        except BaseException:
+        except (OSError, RuntimeError) as error:
+            # No files to use, or no room for a thread: another gateway may do better, and our other lanes go on.
+            log.exception("link_not_started", lane=lane, error=type(error).__name__)
             del self._held[lane]
-            raise
+            self._release(lane)
+            return
         self._publish_links()
         log.info("lane_taken", lane=lane, owner=self._owner, unserved_s=round(lease.unserved_s, 1))
 
     def _renew(self, lane: int, held: _Held) -> None:
         asked_s = self._seconds()
-        with self._conn.use() as conn:
-            renewed = leases.renew(conn, lane=lane, owner=self._owner, ttl_s=self._lease_s)
-        if renewed:
+        if self._ask(lambda conn: leases.renew(conn, lane, self._owner, self._lease_s)):
             held.confirmed(lapses_s=asked_s + self._lease_s)
         else:
-            self._drop(lane, why="lost")
+            self._drop([lane], why="lost")
 
-    def _drop(self, lane: int, *, why: str) -> None:
-        held = self._held.pop(lane)
-        # Before the link stops, so that nobody publishes into one that is closing.
+    def _release(self, lane: int) -> None:
+        try:
+            with self._conn.use() as conn:
+                leases.release(conn, lane=lane, owner=self._owner)
+        except _UNANSWERED as error:
+            log.warning("lease_not_released", lane=lane, error=type(error).__name__)
+
+    def _ask(self, question: Callable[[Connection], _Answer]) -> _Answer:
+        """Ask the database, over another connection when the kept one has ended: a round later we count as dead."""
+        try:
+            with self._conn.use() as conn:
+                return question(conn)
+        except _UNANSWERED as error:
+            if isinstance(error, PoolTimeout) or not _has_no_connection(error):
+                raise
+        with self._conn.use() as conn:
+            return question(conn)
+
+    def _look_over(self) -> None:
+        """See which links serve, and drop every lane whose lease may have lapsed."""
+        now_s = self._seconds()
+        for held in self._held.values():
+            if held.link.connected:
+                held.served_s = now_s
+        self._drop([lane for lane, held in self._held.items() if now_s >= held.lapses_s], why="lapsed")
+
+    def _was_cut(self, lane: int) -> bool:
+        held = self._held.get(lane)
+        return held is not None and held.was_cut
+
+    def _drop(self, lanes: Iterable[int], *, why: str) -> None:
+        dropped = {lane: self._held.pop(lane) for lane in lanes}
+        if not dropped:
+            return
+        # Before the links stop, so that nobody publishes into one that is closing.
         self._publish_links()
-        held.link.stop()
-        log.info("lane_dropped", lane=lane, owner=self._owner, why=why)
+        for held in dropped.values():
+            held.link.leave()
+        for lane, held in dropped.items():
+            held.link.stop()
+            log.info("lane_dropped", lane=lane, owner=self._owner, why=why)
 
     def _publish_links(self) -> None:
         self._links = {shard: held.link for lane, held in self._held.items() for shard in self._shards[lane]}
         self._changed()
+
+
+def _has_no_connection(error: Error) -> bool:
+    """Whether there is none any more, not one statement refused on it."""
+    return error.sqlstate is None or error.sqlstate.startswith(_CONNECTION_ENDED)

@@ -16,6 +16,7 @@ from charging.enrolment import SecretVault
 from charging.waits import Waits
 from database.pool import Connection
 from gateway import flood_guard, interpreter, lanes
+from gateway.broker_address import BrokerAddress
 from gateway.doorman import Doorman
 from gateway.downlink import Downlink
 from gateway.flood_guard import FloodLimits
@@ -171,6 +172,9 @@ class Gateway:
 
     def start(self) -> None:
         """Take the lanes that are free and start the threads. Raises OSError for unusable TLS files."""
+        if BrokerAddress.parse(self._parts.broker_url).encrypted:
+            # A running gateway gives a lane back over this; one that begins with it would serve none.
+            self._parts.tls.context()
         self.lanes.keep()
         self._writer_thread.start()
         self._outbox_thread.start()
