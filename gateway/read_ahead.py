@@ -58,6 +58,14 @@ class ReadAhead:
             return self._ended and not self._frames
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _serve(self) -> None:
         while True:
             self.turned_s = monotonic()
             frames = self._batch.take(timeout_s=TAKE_TIMEOUT_S)
@@ -65,15 +73,12 @@ class ReadAhead:
                 self._put(frames, self._open(frames))
             elif self._stop.is_set():
                 break
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
 
     def _open(self, frames: Sequence[Frame]) -> Sequence[Ahead | None]:
         try:
             return self._inbound.open_ahead(frames)
-        except Exception:
-            # The writer reads them itself, and puts aside the one at fault.
+        except BaseException:
+            # The writer reads them itself, and puts aside the one at fault. A panic of a codec is no Exception.
             log.exception("not_read_ahead", frames=len(frames))
             return [None] * len(frames)
 

@@ -12,7 +12,7 @@ from psycopg_pool import ConnectionPool
 
 from database.pool import Connection
 from gateway.hearing import Heard
-from gateway.inbound import Inbound, Reading, Refused
+from gateway.inbound import Ahead, Inbound, Reading, Refused
 from gateway.link import Frame
 from gateway.pile_registry import STANDING_MAX_AGE_S, PileRegistry
 from gateway.read_ahead import AHEAD_FRAMES, ReadAhead
@@ -146,3 +146,34 @@ def test_what_was_opened_is_handed_over_in_the_order_of_arrival_and_bounded(
         assert all(one is not None and one.message for one in opened)
         taken += some
     assert taken == frames
+
+
+class Panic(BaseException):
+    """What a codec in another language raises when it is at its wits' end."""
+
+
+class Panicking(Inbound):
+    """Cannot open anything ahead."""
+
+    def open_ahead(self, frames: Sequence[Frame]) -> list[Ahead | None]:
+        raise Panic(len(frames))
+
+
+def test_a_panic_while_reading_ahead_leaves_the_frames_to_the_writer(
+    pile: HandPile, seconds: Seconds
+) -> None:
+    inbound = Panicking(
+        registry=PileRegistry(vault=VAULT, seconds=seconds), window=ReplayWindow(), wards=NoWards()
+    )
+    frames = _frames(pile, 3)
+    stop = Event()
+    batch = SampleBatch(limits=BatchLimits(), capacity_frames=len(frames))
+    assert not batch.put_many(frames)
+    ahead = ReadAhead(batch=batch, inbound=inbound, stop=stop)
+    ahead.start()
+    taken, opened = ahead.take(timeout_s=WAIT_S)
+    assert (taken, opened) == (frames, [None] * 3)
+    batch.close()
+    stop.set()
+    ahead.take(timeout_s=WAIT_S)
+    assert ahead.ended
