@@ -29,7 +29,6 @@ class Presence:
         self._newest: dict[str, Counter] = {}
         self._heard_at: datetime | None = None
         self._since_s = 0.0
-        self._written = False
 
     def note(self, heard: Iterable[Heard], *, but: Collection[Heard] = ()) -> None:
         """Remember who spoke; a will is the broker's word and no sign of life."""
@@ -49,14 +48,11 @@ class Presence:
         return bool(self._newest) and self._seconds() - self._since_s >= MAX_AGE_S
 
     def write(self, conn: Connection) -> None:
-        """Put all of it on the books; forgotten once that is committed."""
+        """Put all of it on the books; `written` forgets it once that is committed."""
         if self._newest and self._heard_at is not None:
             piles.seen(conn, self._newest, now=self._heard_at)
-        self._written = True
 
-    def committed(self) -> None:
+    def written(self) -> None:
         """The transaction that wrote it stands."""
-        if self._written:
-            self._newest.clear()
-            self._heard_at = None
-        self._written = False
+        self._newest.clear()
+        self._heard_at = None

@@ -186,7 +186,8 @@ class Writer:
                 if self._stop.wait(wait_s):
                     raise _Stopped from error
                 wait_s = min(wait_s * 2, OUTAGE_MAX_WAIT_S)
-            except Exception as error:
+            except BaseException as error:
+                # A panic of a codec is no Exception, and nothing may end this thread.
                 raise _Faulty(error) from error
             else:
                 self.health.database_away = False
@@ -211,6 +212,7 @@ class Writer:
             self._presence.note(stored.heard, but=order.wills)
             if order.touches_piles or self._presence.is_due():
                 self._presence.write(conn)
+                stored.presence_written = True
             stored.handle(conn, order.wills)
             rejections.keep(conn, stored.rejected)
             self._replies.hold(reply.pile_id for reply in stored.replies if reply.opens_boot)
@@ -230,7 +232,8 @@ class Writer:
     def _finish(self, stored: "_Stored") -> None:
         """What may only happen once all of it is committed."""
         self._inbound.committed(stored.heard)
-        self._presence.committed()
+        if stored.presence_written:
+            self._presence.written()
         by_link: dict[Link, list[Frame]] = {}
         for frame in stored.acknowledged:
             by_link.setdefault(frame.link, []).append(frame)
@@ -279,7 +282,7 @@ class _Stopped(Exception):
 class _Faulty(Exception):
     """A batch the database is there for and does not take; `why` names no payload."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         super().__init__(type(error).__name__)
         self.why = type(error).__name__
 
@@ -298,6 +301,7 @@ class _Stored:
     acknowledged: list[Frame] = field(default_factory=list[Frame])
     repeated: int = 0
     refused_answered: int = 0
+    presence_written: bool = False
     rekeyed: dict[str, int] = field(default_factory=dict[str, int])
     order: LockOrder | None = None
     steps: BatchSteps = field(default_factory=BatchSteps)
