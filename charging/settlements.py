@@ -303,7 +303,7 @@ def _believed(
         max_power_dw=settlement.max_power_dw,
     )
     claims = [(slot.energy_dwh, slot.duration_s) for slot in settlement.slots]
-    if witnesses.differ(claims):
+    if _more_samples_would_count(witnesses, claims):
         # Before samples are held to be missing: they may lie where a wrong clock put them.
         span = session_curves.everywhere(session, now=now)
         witnesses = replace(witnesses, samples_dwh=session_curves.highest_energy_dwh(conn, span))
@@ -317,6 +317,12 @@ def _believed(
         for slot, energy_dwh in zip(settlement.slots, believed_dwh, strict=True)
     ]
     return replace(settlement, energy_dwh=sum(believed_dwh), slots=slots)
+
+
+def _more_samples_would_count(witnesses: Witnesses, claims: Sequence[tuple[int, int]]) -> bool:
+    """Whether samples that showed all that is claimed would have more of it charged than these witnesses bear out."""
+    all_dwh = sum(energy_dwh for energy_dwh, _ in claims)
+    return replace(witnesses, samples_dwh=all_dwh).believed(claims) != witnesses.believed(claims)
 
 
 def _follow_register(conn: Connection[TupleRow], settlement: Settlement, *, now: datetime) -> None:

@@ -319,6 +319,20 @@ def test_samples_of_a_wrong_clock_bear_a_settlement_out_where_its_registers_do_n
     assert charged_dwh(stand, session) == 300
 
 
+def test_samples_of_a_wrong_clock_are_not_looked_for_where_the_registers_bear_the_claim_out(
+    stand: Stand,
+) -> None:
+    session = metered_by_a_clock(stand, ahead=-timedelta(days=3))
+    stand.settle(stand.settlement(session, slots=((300, 600),), registers_dwh=9000))
+    assert charged_dwh(stand, session) == 600
+    [differs] = [
+        event
+        for event in events.newest(stand.conn, PILE, limit=20)
+        if event.kind == EventKind.SETTLEMENT_DIFFERS
+    ]
+    assert differs.detail["samples_dwh"] == 0
+
+
 def test_a_session_accepted_by_a_pile_that_then_dies_gives_everything_back(stand: Stand) -> None:
     session = stand.paid(amount_fen=300)
     [command] = stand.due()
