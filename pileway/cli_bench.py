@@ -13,6 +13,8 @@ bench = typer.Typer(
     name="bench", help="Measure the platform on this machine, with parts of its own.", no_args_is_help=True
 )
 
+JsonOption = Annotated[bool, typer.Option("--json", help="The figures as one JSON object on the last line.")]
+
 MOST_FRAMES = 500_000
 """Of `bench ingest`: the broker keeps a million messages for a client, and half is room enough."""
 
@@ -28,9 +30,7 @@ def bench_commands(
     seconds: Annotated[float, typer.Option(help="How long each series takes.", min=0.1, max=3600)] = 10.0,
     piles: Annotated[int, typer.Option(help="Piles that answer.", min=1, max=1000)] = 128,
     lanes: Annotated[int, typer.Option(help="Lanes of the gateway: 1, 2, 4, ... 64.", min=1, max=64)] = 4,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The figures as one JSON object on the last line.")
-    ] = False,
+    as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """From a command's durable request to its committed answer, beside a bare MQTT round trip."""
@@ -54,9 +54,7 @@ def bench_commands(
 @bench.command("frames")
 def bench_frames(
     repeats: Annotated[int, typer.Option(help="Times each frame is read.", min=10, max=1_000_000)] = 1000,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The figures as one JSON object on the last line.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """What one frame costs to open, decode and check, genuine or hostile, beside its bare floor."""
     from pileway import bench_frames as bench_module
@@ -80,9 +78,7 @@ def bench_ingest(
             help="How the gateway reaches the broker; may be given again.", show_default="tls, plain"
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The figures as one JSON object on the last line.")
-    ] = False,
+    as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """From frames at the broker to committed samples, beside a bare subscriber and a bare COPY of the same."""
@@ -120,9 +116,7 @@ def bench_survive(
         ),
     ] = 15.0,
     seed: Annotated[int, typer.Option(help="The same seed kills the same parts at the same frames.")] = 1,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The report as one JSON object on the last line.")
-    ] = False,
+    as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """Kill gateways, broker and database while piles send; then compare what is stored with what was sent."""
@@ -152,9 +146,7 @@ def bench_live(
     every: Annotated[
         float, typer.Option(help="Seconds between the samples of a session.", min=1.5, max=3600)
     ] = 5.0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The figures as one JSON object on the last line.")
-    ] = False,
+    as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """From a sample leaving its pile to the page that shows it, at many watched sessions."""
@@ -180,9 +172,7 @@ def bench_growth(
             show_default="a PostgreSQL of its own",
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The figures as one JSON object on the last line.")
-    ] = False,
+    as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """What a large table costs: writing into it beside an empty one, a session's curve, a site's day, its size."""
