@@ -37,7 +37,7 @@ def bench_commands(
     if 64 % lanes:
         raise typer.BadParameter("--lanes must divide the 64 shards")
     settings = load_settings(home=home)
-    from pileway import bench_commands as bench_module
+    from pileway.bench import commands as bench_module
 
     set_up_logs("bench", quiet=True)
     with expected_failures():
@@ -57,7 +57,7 @@ def bench_frames(
     as_json: JsonOption = False,
 ) -> None:
     """What one frame costs to open, decode and check, genuine or hostile, beside its bare floor."""
-    from pileway import bench_frames as bench_module
+    from pileway.bench import frames as bench_module
 
     bench_module.run(repeats=repeats, as_json=as_json)
 
@@ -86,7 +86,7 @@ def bench_ingest(
     if not {"tls", "plain"}.issuperset(ways):
         raise typer.BadParameter("--way is tls or plain")
     settings = load_settings(home=home)
-    from pileway import bench_ingest as bench_module
+    from pileway.bench import ingest as bench_module
 
     set_up_logs("bench", quiet=True)
     with expected_failures():
@@ -121,7 +121,7 @@ def bench_survive(
 ) -> None:
     """Kill gateways, broker and database while piles send; then compare what is stored with what was sent."""
     settings = load_settings(home=home)
-    from pileway import bench_survive as bench_module
+    from pileway.bench import survive as bench_module
 
     set_up_logs("bench", quiet=True)
     with expected_failures():
@@ -153,7 +153,7 @@ def bench_live(
     if sessions % 10:
         raise typer.BadParameter("--sessions must be a multiple of 10")
     settings = load_settings(home=home)
-    from pileway import bench_live as bench_module
+    from pileway.bench import live as bench_module
 
     set_up_logs("bench", quiet=True)
     with expected_failures():
@@ -179,7 +179,7 @@ def bench_growth(
     if database_url is not None:
         _check_address(database_url)
     settings = load_settings(home=home)
-    from pileway import bench_growth as bench_module
+    from pileway.bench import growth as bench_module
 
     set_up_logs("bench", quiet=True)
     with expected_failures():

@@ -53,8 +53,8 @@ VIEWS = {"port_load_hour": "charging", "pile_load_day": "charging", "site_load_d
 REPORTS = Path("charging/site_loads.py")
 REPORTS_SHOWN_BY = {
     "operator_api/load_endpoints.py",
-    "pileway/bench_growth.py",
-    "pileway/bench_growth_table.py",
+    "pileway/bench/growth.py",
+    "pileway/bench/growth_table.py",
 }
 
 _CREATE = re.compile(r"^\s*CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pileway import bench_watchers
-from pileway.bench_live import WatchersDeaf
+from pileway.bench import live_watchers
+from pileway.bench.live import WatchersDeaf
 
 LIMIT_S = 180
 FEW = ("--sessions", "10", "--rounds", "1", "--every", "1.5")
@@ -46,7 +46,7 @@ def test_bench_hears_of_every_sample_and_ends_with_its_figures(work_folder: Path
 
 def test_deaf_watchers_are_one_failure_and_no_group() -> None:
     async def watch() -> None:
-        async with bench_watchers.watching([], 1):
+        async with live_watchers.watching([], 1):
             raise WatchersDeaf("nobody hears")
 
     with pytest.raises(WatchersDeaf):

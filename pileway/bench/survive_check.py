@@ -15,8 +15,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from pileway.bench_fleet import SAMPLE_S, Fleet
-from pileway.bench_floors import FRAME_TABLE, SAMPLE_TABLE
+from pileway.bench.ingest_floors import FRAME_TABLE, SAMPLE_TABLE
+from pileway.bench.meter_fleet import SAMPLE_S, Fleet
 
 ROWS_AT_ONCE = 5_000
 OURS = "received_at"

@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 import mqtt5
 
 from pileway import logs
-from pileway.bench_clients import Access
-from pileway.bench_fleet import BOOT, EPOCH, Fleet
-from pileway.bench_packets import RECEIVE_BYTES, Packets
+from pileway.bench.clients import Access
+from pileway.bench.meter_fleet import BOOT, EPOCH, Fleet
+from pileway.bench.packets import RECEIVE_BYTES, Packets
 from protocol import frames
 from protocol.envelope import Counter, Sealer
 from protocol.topics import Direction

@@ -18,7 +18,8 @@ from charging.payment_hooks import session_hooks
 from charging.piles import BootReport
 from charging.waits import Waits
 from database.pool import Connection, open_pool
-from pileway import bench_installation, composition
+from pileway import composition
+from pileway.bench import installations
 from pileway.settings import Settings
 from protocol import frames, messages
 from protocol.envelope import Counter, Sealer
@@ -104,7 +105,7 @@ def enrolled(settings: Settings, *, pile_count: int, port_count: int, back: time
     now = settings.clock.now()
     dsn = composition.database_url(settings)
     with open_pool(dsn, min_size=1, max_size=1, timeout_s=POOL_LIMIT_S) as pool:
-        secrets = bench_installation.provision(pool, settings, names, port_count=port_count)
+        secrets = installations.provision(pool, settings, names, port_count=port_count)
         metered = _charging_piles(pool, secrets, port_count=port_count, now=now)
     return Fleet(metered, int((now - back).timestamp() * 1000))
 

@@ -13,9 +13,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pileway import bench_floors, bench_ingest_stage
-from pileway.bench_figures import percentile_ms, progress_bar
-from pileway.bench_ingest_stage import Measured
+from pileway.bench import ingest_floors, ingest_stage
+from pileway.bench.figures import percentile_ms, progress_bar
+from pileway.bench.ingest_stage import Measured
 from pileway.settings import Settings
 
 STEPS = 4
@@ -42,11 +42,9 @@ def run(
         def say(words: str) -> None:
             progress.update(task, description=words, advance=1)
 
-        with bench_ingest_stage.opened(
-            settings, pile_count=pile_count, port_count=port_count, say=say
-        ) as stage:
+        with ingest_stage.opened(settings, pile_count=pile_count, port_count=port_count, say=say) as stage:
             say("bare COPY")
-            copy_s = bench_floors.bare_copy(stage.floor_dsn, stage.fleet, range(frames))
+            copy_s = ingest_floors.bare_copy(stage.floor_dsn, stage.fleet, range(frames))
             measured = {way: stage.measure(way, frames=frames, seconds=seconds, say=say) for way in ways}
             say("counting")
             stage.check()

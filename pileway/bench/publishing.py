@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import mqtt5
 
 from pileway import logs
-from pileway.bench_clients import Access
-from pileway.bench_fleet import Fleet
-from pileway.bench_packets import RECEIVE_BYTES, Packets
+from pileway.bench.clients import Access
+from pileway.bench.meter_fleet import Fleet
+from pileway.bench.packets import RECEIVE_BYTES, Packets
 from pileway.errors import PartFailed
 
 CLIENT_ID = "bench-load"

@@ -10,23 +10,22 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from database import migrations
-from pileway import (
-    bench_fleet,
-    bench_floors,
-    bench_gateway,
-    bench_installation,
-    bench_processes,
-    bench_publisher,
-    composition,
-    home,
+from pileway import composition, home
+from pileway.bench import (
+    child_processes,
+    ingest_floors,
+    installations,
+    meter_fleet,
+    publishing,
+    served_gateway,
 )
-from pileway.bench_clients import Access
-from pileway.bench_fleet import Fleet
-from pileway.bench_floors import FRAME_TABLE, SAMPLE_TABLE
-from pileway.bench_gateway import Stored
-from pileway.bench_installation import Say
-from pileway.bench_processors import Reading
-from pileway.bench_publisher import GO, Publish, Published
+from pileway.bench.clients import Access
+from pileway.bench.ingest_floors import FRAME_TABLE, SAMPLE_TABLE
+from pileway.bench.installations import Say
+from pileway.bench.meter_fleet import Fleet
+from pileway.bench.processors import Reading
+from pileway.bench.publishing import GO, Publish, Published
+from pileway.bench.served_gateway import Stored
 from pileway.errors import PilewayError
 from pileway.settings import Settings
 
@@ -90,7 +89,7 @@ class Stage:
         """Empty a backlog with the bare subscriber and with the gateway, then time frames at half of its speed."""
         access = self._access[way]
         for client_id in (LANE_CLIENT, FLOOR_CLIENT):
-            bench_floors.keep_for(access, client_id)
+            ingest_floors.keep_for(access, client_id)
         say(f"{way}: filling the broker")
         self._publish(Publish(access, self._next(frames)))
         say(f"{way}: bare subscriber")
@@ -98,8 +97,8 @@ class Stage:
         say(f"{way}: gateway")
         settings = self.settings.with_values(broker_url=access.broker_url)
         log_path = settings.home / "log" / "gateway.log"
-        with bench_processes.start(bench_gateway.serve, settings, log_path) as gateway:
-            self._parts[bench_processes.receive(gateway, "the gateway")] = "gateway"
+        with child_processes.start(served_gateway.serve, settings, log_path) as gateway:
+            self._parts[child_processes.receive(gateway, "the gateway")] = "gateway"
             before = Reading.of(self._parts)
             drained = self._stored(gateway, frames)
             drain = Reading.of(self._parts).since(before)
@@ -146,17 +145,17 @@ class Stage:
 
     def _sealed(self, count: int) -> None:
         """Wait until the load only has to send: what comes before costs processor time of its own."""
-        bench_processes.receive(self._load, "the load", limit_s=GRACE_S + count / SLOWEST_PER_S)
+        child_processes.receive(self._load, "the load", limit_s=GRACE_S + count / SLOWEST_PER_S)
 
     def _published(self, *, limit_s: float = GRACE_S) -> Published:
-        return bench_processes.receive(self._load, "the load", limit_s=limit_s)
+        return child_processes.receive(self._load, "the load", limit_s=limit_s)
 
     def _subscribe(self, access: Access, frames: int) -> float:
         log_path = self.settings.home / "log" / "subscriber.log"
-        with bench_processes.start(
-            bench_floors.serve_subscriber, access, FLOOR_CLIENT, frames, log_path
+        with child_processes.start(
+            ingest_floors.serve_subscriber, access, FLOOR_CLIENT, frames, log_path
         ) as pipe:
-            seconds = bench_processes.receive(
+            seconds = child_processes.receive(
                 pipe, "the subscriber", limit_s=GRACE_S + frames / SLOWEST_PER_S
             )
         if seconds is None:
@@ -166,7 +165,7 @@ class Stage:
     def _stored(self, gateway: Pipe, count: int) -> Stored:
         limit_s = GRACE_S + count / SLOWEST_PER_S
         gateway.send((count, limit_s))
-        stored: Stored = bench_processes.receive(gateway, "the gateway", limit_s=limit_s + GRACE_S)
+        stored: Stored = child_processes.receive(gateway, "the gateway", limit_s=limit_s + GRACE_S)
         if stored.frames != count:
             raise FramesMissing(f"the gateway stored {stored.frames} of {count} frames")
         return stored
@@ -178,13 +177,13 @@ def opened(settings: Settings, *, pile_count: int, port_count: int, say: Say) ->
     ports = {"plain_port": home.free_port(), "tls_port": home.free_port()}
     with ExitStack() as stack:
         running = stack.enter_context(
-            bench_installation.installed(settings, progress=say, broker_addition=_LISTENERS.format(**ports))
+            installations.installed(settings, progress=say, broker_addition=_LISTENERS.format(**ports))
         )
         say("enrolling piles and opening sessions")
-        fleet = bench_fleet.enrolled(running, pile_count=pile_count, port_count=port_count)
-        access = bench_installation.gateway_access(running)
+        fleet = meter_fleet.enrolled(running, pile_count=pile_count, port_count=port_count)
+        access = installations.gateway_access(running)
         load = stack.enter_context(
-            bench_processes.start(bench_publisher.serve, fleet, running.home / "log" / "load.log")
+            child_processes.start(publishing.serve, fleet, running.home / "log" / "load.log")
         )
         yield Stage(
             running,
@@ -195,7 +194,7 @@ def opened(settings: Settings, *, pile_count: int, port_count: int, say: Say) ->
                 "plain": replace(access, broker_url=f"mqtt://127.0.0.1:{ports['plain_port']}"),
             },
             load,
-            {bench_processes.receive(load, "the load"): "load"},
+            {child_processes.receive(load, "the load"): "load"},
         )
 
 

@@ -21,8 +21,8 @@ from psycopg import sql
 
 from gateway import lanes
 from pileway import logs
-from pileway.bench_clients import Access
-from pileway.bench_fleet import Fleet
+from pileway.bench.clients import Access
+from pileway.bench.meter_fleet import Fleet
 from pileway.errors import PartFailed
 from protocol import topics
 from protocol.topics import Direction

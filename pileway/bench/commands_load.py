@@ -19,9 +19,9 @@ from paho.mqtt.client import Client
 from charging import commands, sessions
 from charging.commands import CommandKind
 from database.pool import Connection
-from pileway.bench_clients import Access, Clients
-from pileway.bench_piles import ECHO_DOWN, ECHO_UP
-from pileway.bench_stage import Stage
+from pileway.bench.clients import Access, Clients
+from pileway.bench.commands_piles import ECHO_DOWN, ECHO_UP
+from pileway.bench.commands_stage import Stage
 
 WARM_UP_S = 1.0
 """Sent before each series and not counted: caches, plans and the clients' own code."""

@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn
 from rich.table import Table
 
-from pileway import bench_survive_stage
-from pileway.bench_figures import progress_bar
-from pileway.bench_survive_check import Verdict
-from pileway.bench_survive_piles import Told
+from pileway.bench import survive_stage
+from pileway.bench.figures import progress_bar
+from pileway.bench.survive_check import Verdict
+from pileway.bench.survive_piles import Told
 from pileway.errors import PilewayError
 from pileway.settings import Settings
 
@@ -45,7 +45,7 @@ def run(
 
     Raises NotExact when anything is lost, doubled or changed, and other PilewayErrors.
     """
-    schedule = bench_survive_stage.plan(seed, frames=frames, kills=kills)
+    schedule = survive_stage.plan(seed, frames=frames, kills=kills)
     begun_s = time.monotonic()
     with progress_bar(MofNCompleteColumn()) as progress:
         task = progress.add_task("starting", total=frames)
@@ -56,7 +56,7 @@ def run(
         def tick(told: Told) -> None:
             progress.update(task, completed=told.first)
 
-        with bench_survive_stage.opened(
+        with survive_stage.opened(
             settings, frames=frames, pile_count=pile_count, per_s=per_s, kept_s=kept_s, seed=seed, say=say
         ) as stage:
             sending_s = time.monotonic()

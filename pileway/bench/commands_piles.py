@@ -14,7 +14,7 @@ from uuid import UUID
 from paho.mqtt.client import Client
 
 from pileway import logs
-from pileway.bench_clients import Access, Clients
+from pileway.bench.clients import Access, Clients
 from protocol import codec, frames, messages, topics
 from protocol.envelope import Counter, Opener, Sealer
 from protocol.fields import Message

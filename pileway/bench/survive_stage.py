@@ -12,20 +12,19 @@ from multiprocessing.connection import Connection as Pipe
 import psycopg
 
 from database import leases
-from pileway import (
-    bench_arrivals,
-    bench_fleet,
-    bench_installation,
-    bench_processes,
-    bench_survive_check,
-    bench_survive_piles,
-    composition,
-    home,
+from pileway import composition, home
+from pileway.bench import (
+    child_processes,
+    gateway_arrivals,
+    installations,
+    meter_fleet,
+    survive_check,
+    survive_piles,
 )
-from pileway.bench_fleet import Fleet
-from pileway.bench_installation import Say
-from pileway.bench_survive_check import Verdict
-from pileway.bench_survive_piles import Journey, Told
+from pileway.bench.installations import Say
+from pileway.bench.meter_fleet import Fleet
+from pileway.bench.survive_check import Verdict
+from pileway.bench.survive_piles import Journey, Told
 from pileway.embedded import Installation
 from pileway.errors import NotReady, PilewayError
 from pileway.settings import Settings
@@ -78,7 +77,7 @@ class Stage:
     def told(self) -> Told:
         """What the piles did so far."""
         self._piles.send(None)
-        return bench_processes.receive(self._piles, "the piles")
+        return child_processes.receive(self._piles, "the piles")
 
     def wait(self, until: Callable[[Told], bool], *, tick: Callable[[Told], None]) -> None:
         """Until the piles did enough. Raises Stuck when the broker takes nothing for STILL_LIMIT_S."""
@@ -123,13 +122,13 @@ class Stage:
             if time.monotonic() - begun_s > DRAIN_LIMIT_S:
                 raise Stuck(f"the gateways did not come to rest within {DRAIN_LIMIT_S:.0f} s")
             time.sleep(POLL_S)
-            arrivals = bench_arrivals.read(self._metrics_ports)
+            arrivals = gateway_arrivals.read(self._metrics_ports)
             if arrivals is None or not arrivals.idle or arrivals.heard != heard:
                 heard, since_s = arrivals and arrivals.heard, time.monotonic()
 
     def judged(self) -> Verdict:
         """Compare frame by frame. Raises psycopg.Error."""
-        return bench_survive_check.judge(self._dsn, self.fleet, self.frames)
+        return survive_check.judge(self._dsn, self.fleet, self.frames)
 
     def restarts(self) -> dict[str, int]:
         """How often each process was started again."""
@@ -141,7 +140,7 @@ class Stage:
 
     def _stored(self) -> int:
         try:
-            return bench_survive_check.stored_frames(self._dsn)
+            return survive_check.stored_frames(self._dsn)
         except psycopg.OperationalError:
             return -1
 
@@ -170,14 +169,14 @@ def opened(
 ) -> Generator[Stage]:
     """Run all of it in a folder beside the home and leave nothing behind. Raises PilewayError."""
     with ExitStack() as stack:
-        installation = stack.enter_context(bench_installation.supervised(settings, progress=say))
+        installation = stack.enter_context(installations.supervised(settings, progress=say))
         own = installation.settings
         say("enrolling piles and opening sessions")
-        fleet = bench_fleet.enrolled(own, pile_count=pile_count, port_count=PORT_COUNT)
-        authority = bench_installation.device_authority(own)
+        fleet = meter_fleet.enrolled(own, pile_count=pile_count, port_count=PORT_COUNT)
+        authority = installations.device_authority(own)
         journey = Journey(
             fleet=fleet,
-            access=[bench_installation.access(own, authority, pile.pile_id) for pile in fleet.piles],
+            access=[installations.access(own, authority, pile.pile_id) for pile in fleet.piles],
             frames=frames,
             per_s=per_s,
             kept_s=kept_s,
@@ -190,7 +189,7 @@ def opened(
             shown = own.with_values(metrics_host="127.0.0.1", metrics_port=port)
             installation.supervisor.add_process(name, ["gateway"], shown.environment())
         piles = stack.enter_context(
-            bench_processes.start(bench_survive_piles.serve, journey, own.home / "log" / "piles.log")
+            child_processes.start(survive_piles.serve, journey, own.home / "log" / "piles.log")
         )
-        bench_processes.receive(piles, "the piles")
+        child_processes.receive(piles, "the piles")
         yield Stage(fleet, frames, installation, piles, metrics_ports)

@@ -24,9 +24,10 @@ from charging.session_curves import SampleSpan
 from charging.site_loads import LOCAL
 from database.pool import Connection
 from database.timescale import Sizes, TimeSeries
-from pileway import bench_growth_table, home
-from pileway.bench_figures import percentile_ms, progress_bar
-from pileway.bench_growth_table import PORTS, Plan, Progress
+from pileway import home
+from pileway.bench import growth_table
+from pileway.bench.figures import percentile_ms, progress_bar
+from pileway.bench.growth_table import PORTS, Plan, Progress
 from pileway.settings import Settings
 
 FRAMES_A_BATCH = 200
@@ -93,7 +94,7 @@ def run(settings: Settings, *, samples: int, server_dsn: str | None, as_json: bo
         if server_dsn is not None:
             growth = _measure(server_dsn, samples, progress)
         else:
-            with bench_growth_table.own_server(home.prepare(settings.home).parent) as own_dsn:
+            with growth_table.own_server(home.prepare(settings.home).parent) as own_dsn:
                 growth = _measure(own_dsn, samples, progress)
     console = Console(highlight=False)
     console.print(_table(growth))
@@ -103,20 +104,20 @@ def run(settings: Settings, *, samples: int, server_dsn: str | None, as_json: bo
 
 
 def _measure(server_dsn: str, samples: int, progress: Progress) -> Growth:
-    plan = bench_growth_table.plan(samples)
+    plan = growth_table.plan(samples)
     with (
-        bench_growth_table.own_database(server_dsn) as (dsn, series),
-        bench_growth_table.own_database(server_dsn) as (empty_dsn, _),
+        growth_table.own_database(server_dsn) as (dsn, series),
+        growth_table.own_database(server_dsn) as (empty_dsn, _),
         psycopg.connect(dsn, autocommit=True, connect_timeout=10) as conn,
         psycopg.connect(empty_dsn, autocommit=True, connect_timeout=10) as empty,
     ):
         now = _database_now(conn)
         with conn.transaction():
-            bench_growth_table.lay_out(conn, plan, now=now)
-        made, spans = bench_growth_table.grow(conn, plan, now=now, progress=progress)
-        before = bench_growth_table.sizes(conn)
-        bench_growth_table.settle(conn, series, progress=progress)
-        after = bench_growth_table.sizes(conn)
+            growth_table.lay_out(conn, plan, now=now)
+        made, spans = growth_table.grow(conn, plan, now=now, progress=progress)
+        before = growth_table.sizes(conn)
+        growth_table.settle(conn, series, progress=progress)
+        after = growth_table.sizes(conn)
         progress("reading", 0.0)
         reads = max(10, min(MOST_READS, samples // SAMPLES_A_READ))
         points, curves_ns = _read_curves(conn, spans, reads=reads)
@@ -150,7 +151,7 @@ def _database_now(conn: Connection) -> datetime:
 def _batches(plan: Plan, samples: int, *, since: datetime) -> list[list[MeterFrame]]:
     """The next frames of all piles in turn, as many as are written."""
     wanted = FRAMES_A_BATCH * max(3, min(MOST_BATCHES, samples // SAMPLES_A_BATCH))
-    places = bench_growth_table.frames_of(plan, since=since, ticks=-(-wanted // plan.piles))[:wanted]
+    places = growth_table.frames_of(plan, since=since, ticks=-(-wanted // plan.piles))[:wanted]
     frames = [_frame(pile_id, at) for pile_id, at in places]
     return [frames[first : first + FRAMES_A_BATCH] for first in range(0, wanted, FRAMES_A_BATCH)]
 

@@ -21,24 +21,22 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pileway import (
-    api,
-    bench_fleet,
-    bench_gateway,
-    bench_installation,
-    bench_processes,
-    bench_publisher,
-    bench_watchers,
-    home,
-    logs,
+from pileway import api, home, logs
+from pileway.bench import (
+    child_processes,
+    installations,
+    live_watchers,
+    meter_fleet,
+    publishing,
+    served_gateway,
 )
-from pileway.bench_clients import Access
-from pileway.bench_figures import percentile_ms
-from pileway.bench_fleet import SAMPLE_S, Fleet
-from pileway.bench_installation import Say
-from pileway.bench_processors import Reading
-from pileway.bench_publisher import GO, Publish, Published
-from pileway.bench_watchers import Watcher, until
+from pileway.bench.clients import Access
+from pileway.bench.figures import percentile_ms
+from pileway.bench.installations import Say
+from pileway.bench.live_watchers import Watcher, until
+from pileway.bench.meter_fleet import SAMPLE_S, Fleet
+from pileway.bench.processors import Reading
+from pileway.bench.publishing import GO, Publish, Published
 from pileway.errors import PilewayError
 from pileway.settings import Settings
 
@@ -73,9 +71,9 @@ class Stage:
         """Let the piles say these frames."""
         limit_s = GRACE_S + 2 * len(numbers) / per_s
         self.load.send(Publish(self.access, numbers, per_s))
-        await asyncio.to_thread(bench_processes.receive, self.load, "the load", limit_s=limit_s)
+        await asyncio.to_thread(child_processes.receive, self.load, "the load", limit_s=limit_s)
         self.load.send(GO)
-        return await asyncio.to_thread(bench_processes.receive, self.load, "the load", limit_s=limit_s)
+        return await asyncio.to_thread(child_processes.receive, self.load, "the load", limit_s=limit_s)
 
 
 @dataclass(frozen=True)
@@ -106,24 +104,24 @@ def opened(settings: Settings, session_count: int, *, say: Say) -> Generator[Sta
     port = home.free_port()
     with ExitStack() as stack:
         running = stack.enter_context(
-            bench_installation.installed(settings, progress=say, broker_addition=_LISTENER.format(port=port))
+            installations.installed(settings, progress=say, broker_addition=_LISTENER.format(port=port))
         ).with_values(port=home.free_port(), enrolment_port=home.free_port())
         say("enrolling piles and opening sessions")
         # Sessions that go on now: their price is told with each reading.
-        fleet = bench_fleet.enrolled(
+        fleet = meter_fleet.enrolled(
             running, pile_count=-(-session_count // PORT_COUNT), port_count=PORT_COUNT, back=timedelta(0)
         )
         say("starting gateway, API and load")
         pipes: dict[str, Pipe] = {}
         for name, serve, arguments in (
-            ("gateway", bench_gateway.serve, (running,)),
+            ("gateway", served_gateway.serve, (running,)),
             ("api", serve_api, (running,)),
-            ("load", bench_publisher.serve, (fleet,)),
+            ("load", publishing.serve, (fleet,)),
         ):
             log_path = running.home / "log" / f"{name}.log"
-            pipes[name] = stack.enter_context(bench_processes.start(serve, *arguments, log_path))
-        parts = {bench_processes.receive(pipe, f"the {name}"): name for name, pipe in pipes.items()}
-        access = replace(bench_installation.gateway_access(running), broker_url=f"mqtt://127.0.0.1:{port}")
+            pipes[name] = stack.enter_context(child_processes.start(serve, *arguments, log_path))
+        parts = {child_processes.receive(pipe, f"the {name}"): name for name, pipe in pipes.items()}
+        access = replace(installations.gateway_access(running), broker_url=f"mqtt://127.0.0.1:{port}")
         yield Stage(running, fleet, access, pipes["load"], parts)
 
 
@@ -146,7 +144,7 @@ async def _measure(stage: Stage, *, rounds: int, every_s: float, say: Say) -> Me
     watchers = [Watcher(session_id) for pile in stage.fleet.piles for session_id in pile.session_ids]
     say(f"{len(watchers)} watchers connect")
     pile_count = len(stage.fleet.piles)
-    async with bench_watchers.watching(watchers, stage.settings.port):
+    async with live_watchers.watching(watchers, stage.settings.port):
         if not await until(lambda: all(watcher.heard for watcher in watchers), limit_s=READY_LIMIT_S):
             raise WatchersDeaf("not every watcher was connected")
         say("first samples")

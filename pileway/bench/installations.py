@@ -14,7 +14,7 @@ from charging import enrolment
 from database import migrations
 from database.pool import Connection
 from pileway import certificates, composition, embedded, home, street
-from pileway.bench_clients import Access
+from pileway.bench.clients import Access
 from pileway.certificates import Authority
 from pileway.embedded import Installation
 from pileway.errors import SettingsInvalid

@@ -18,10 +18,11 @@ from charging.waits import Waits
 from database.pool import Connection, open_pool
 from gateway import service
 from gateway.service import Gateway
-from pileway import bench_installation, bench_piles, bench_processes, composition, gateway_process, logs
-from pileway.bench_clients import Access
-from pileway.bench_installation import Say
-from pileway.bench_piles import ECHO_ID, PORT_COUNT, PileIdentity
+from pileway import composition, gateway_process, logs
+from pileway.bench import child_processes, commands_piles, installations
+from pileway.bench.clients import Access
+from pileway.bench.commands_piles import ECHO_ID, PORT_COUNT, PileIdentity
+from pileway.bench.installations import Say
 from pileway.settings import Settings
 
 PREPAID_FEN = 300
@@ -55,50 +56,50 @@ class Stage:
     def heard_ns(self) -> dict[UUID, int]:
         """When the piles first heard each command since the last question: monotonic nanoseconds."""
         self._piles.send(None)
-        return bench_processes.receive(self._piles, "the piles")
+        return child_processes.receive(self._piles, "the piles")
 
 
 @contextmanager
 def open_stage(settings: Settings, *, pile_count: int, lane_count: int, progress: Say) -> Generator[Stage]:
     """Run all of it in a folder beside the home, on the same disk, and leave nothing behind. Raises PilewayError."""
     with ExitStack() as stack:
-        running = stack.enter_context(bench_installation.installed(settings, progress=progress))
+        running = stack.enter_context(installations.installed(settings, progress=progress))
         progress(f"enrolling {pile_count} piles")
         pool = stack.enter_context(
             open_pool(
                 composition.database_url(running),
                 min_size=1,
                 max_size=2,
-                timeout_s=bench_processes.READY_LIMIT_S,
+                timeout_s=child_processes.READY_LIMIT_S,
             )
         )
         names = [f"BENCH-{number:04}" for number in range(pile_count)]
         identities = _identities(
-            running, bench_installation.provision(pool, running, names, port_count=PORT_COUNT)
+            running, installations.provision(pool, running, names, port_count=PORT_COUNT)
         )
         progress("starting the gateway and connecting the piles")
         log_folder = running.home / "log"
         gateway = stack.enter_context(
-            bench_processes.start(_serve_gateway, running, lane_count, log_folder / "gateway.log")
+            child_processes.start(_serve_gateway, running, lane_count, log_folder / "gateway.log")
         )
-        bench_processes.receive(gateway, "the gateway")
-        echo = bench_installation.access(running, bench_installation.device_authority(running), ECHO_ID)
+        child_processes.receive(gateway, "the gateway")
+        echo = installations.access(running, installations.device_authority(running), ECHO_ID)
         answering = stack.enter_context(
-            bench_processes.start(bench_piles.serve, identities, echo, log_folder / "piles.log")
+            child_processes.start(commands_piles.serve, identities, echo, log_folder / "piles.log")
         )
-        bench_processes.receive(answering, "the piles")
+        child_processes.receive(answering, "the piles")
         yield Stage(
             running,
             _open_sessions(pool, running, identities),
-            bench_installation.gateway_access(running),
+            installations.gateway_access(running),
             answering,
         )
 
 
 def _identities(settings: Settings, secrets: Mapping[str, bytes]) -> list[PileIdentity]:
-    authority = bench_installation.device_authority(settings)
+    authority = installations.device_authority(settings)
     return [
-        PileIdentity(name, secret, bench_installation.access(settings, authority, name))
+        PileIdentity(name, secret, installations.access(settings, authority, name))
         for name, secret in secrets.items()
     ]
 

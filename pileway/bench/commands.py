@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from pileway import bench_load, bench_stage
-from pileway.bench_figures import percentile_ms, progress_bar
-from pileway.bench_load import CommandSeries, Series
+from pileway.bench import commands_load, commands_stage
+from pileway.bench.commands_load import CommandSeries, Series
+from pileway.bench.figures import percentile_ms, progress_bar
 from pileway.errors import PilewayError
 from pileway.settings import Settings
 
@@ -84,7 +84,7 @@ def run(
         def say(words: str) -> None:
             progress.update(task, description=words)
 
-        with bench_stage.open_stage(
+        with commands_stage.open_stage(
             settings, pile_count=pile_count, lane_count=lane_count, progress=say
         ) as stage:
             measured: list[Rated] = []
@@ -97,9 +97,9 @@ def run(
                     progress.update(task, completed=start_s + min(done_s, seconds))
 
                 say(f"bare round trips at {rate}/s")
-                floor = bench_load.bare_round_trips(stage.access, rate=rate, seconds=seconds, tick=tick)
+                floor = commands_load.bare_round_trips(stage.access, rate=rate, seconds=seconds, tick=tick)
                 say(f"commands at {rate}/s")
-                asked = bench_load.durable_commands(stage, rate=rate, seconds=seconds, tick=second_tick)
+                asked = commands_load.durable_commands(stage, rate=rate, seconds=seconds, tick=second_tick)
                 measured.append(Rated(rate_per_s=rate, floor=floor, commands=asked))
             say("stopping")
     for rated in measured:

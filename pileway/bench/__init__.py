@@ -1,0 +1,1 @@
+"""The benchmarks: each measures the platform and, in the same run, the floor it stands on."""
