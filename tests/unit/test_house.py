@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,7 @@ _TOUCH = re.compile(
 )
 
 
+@cache
 def _owners() -> dict[str, str]:
     owners = dict.fromkeys(DATABASE_TABLES, "database") | VIEWS
     for file in (ROOT / "database" / "migrations").glob("*.sql"):
@@ -77,20 +79,38 @@ def _tables_touched(sql: str) -> set[str]:
     return {name for match in _TOUCH.findall(sql) for name in match if name}
 
 
-def _sql_literals(module: Path) -> Iterator[tuple[int, str]]:
-    tree = ast.parse(module.read_text())
-    prose = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-    }
+@dataclass(frozen=True)
+class Facts:
+    """What one reading of a file tells all the rules."""
+
+    docstring: str | None
+    imported: frozenset[str]
+    sql_literals: tuple[tuple[int, str], ...]
+    """Line and text of each literal that holds a statement; prose about a module, class or function does not count."""
+    function_lines: tuple[tuple[str, int], ...]
+
+
+@cache
+def _facts(file: Path) -> Facts:
+    tree = ast.parse(file.read_text())
+    prose: set[int] = set()
+    imported: set[str] = set()
+    literals: list[tuple[int, str]] = []
+    functions: list[tuple[str, int]] = []
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in prose:
-            continue
-        if _STATEMENT.search(node.value):
-            yield node.lineno, node.value
+        if isinstance(node, ast.Constant):
+            if isinstance(node.value, str) and id(node) not in prose and _STATEMENT.search(node.value):
+                literals.append((node.lineno, node.value))
+        elif isinstance(node, ast.Import):
+            imported.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            imported.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if node.body and isinstance(node.body[0], ast.Expr):
+                prose.add(id(node.body[0].value))  # the walk comes to it later
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                functions.append((node.name, (node.end_lineno or node.lineno) - node.lineno + 1))
+    return Facts(ast.get_docstring(tree), frozenset(imported), tuple(literals), tuple(functions))
 
 
 def _name(path: Path) -> str:
@@ -111,7 +131,7 @@ def test_sql_of_a_table_stays_in_its_owner(module: Path) -> None:
     owners = _owners()
     strangers = [
         f"line {line}: {table} belongs to {owners[table]}"
-        for line, sql in _sql_literals(module)
+        for line, sql in _facts(module).sql_literals
         for table in sorted(_tables_touched(sql))
         if table in owners and owners[table] != package
     ]
@@ -120,16 +140,10 @@ def test_sql_of_a_table_stays_in_its_owner(module: Path) -> None:
 
 @pytest.mark.parametrize("module", MODULES, ids=_name)
 def test_no_money_is_read_from_a_report(module: Path) -> None:
-    source, name = module.read_text(), module.relative_to(ROOT)
-    read = {view for _, sql in _sql_literals(module) for view in _tables_touched(sql) & VIEWS.keys()}
+    facts, name = _facts(module), module.relative_to(ROOT)
+    read = {view for _, sql in facts.sql_literals for view in _tables_touched(sql) & VIEWS.keys()}
     assert name == REPORTS or not read
-    imported = {
-        alias.name if isinstance(node, ast.Import) else f"{node.module}.{alias.name}"
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    }
-    shows = any(each.startswith("charging.site_loads") for each in imported)
+    shows = any(each.startswith("charging.site_loads") for each in facts.imported)
     assert not shows or str(name) in REPORTS_SHOWN_BY
 
 
@@ -150,18 +164,16 @@ def test_rule_finds_the_tables_of_a_statement(sql: str, tables: set[str]) -> Non
 
 @pytest.mark.parametrize("module", [*MODULES, *TESTS], ids=_name)
 def test_file_is_short_and_says_what_it_is(module: Path) -> None:
-    source = module.read_text()
-    assert source.count("\n") <= MAX_FILE_LINES
-    assert ast.get_docstring(ast.parse(source)), "the module has no docstring"
+    assert module.read_text().count("\n") <= MAX_FILE_LINES
+    assert _facts(module).docstring, "the module has no docstring"
 
 
 @pytest.mark.parametrize("module", [*MODULES, *TESTS], ids=_name)
 def test_functions_fit_on_a_screen_or_nearly(module: Path) -> None:
     long = [
-        f"{node.name}: {(node.end_lineno or node.lineno) - node.lineno + 1} lines"
-        for node in ast.walk(ast.parse(module.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (node.end_lineno or node.lineno) - node.lineno + 1 > MAX_FUNCTION_LINES
+        f"{name}: {lines} lines"
+        for name, lines in _facts(module).function_lines
+        if lines > MAX_FUNCTION_LINES
     ]
     assert long == []
 
