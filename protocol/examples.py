@@ -22,11 +22,13 @@ from protocol.words import (
     ExtendResult,
     FirmwareError,
     FirmwareStep,
+    FrameResult,
     LocalStartResult,
     LogLevel,
     Phase,
     PortState,
     QueryTopic,
+    ReceiptWish,
     SessionSource,
     SettlementResult,
     StartResult,
@@ -98,6 +100,13 @@ EXAMPLES: Final[tuple[Message, ...]] = (
             ),
         ),
         clock=ClockState.SYNCED,
+        receipt=ReceiptWish.LATER,
+    ),
+    messages.MeterReceipt(
+        frames=(
+            messages.FrameReceipt(3, 17, FrameResult.STORED),
+            messages.FrameReceipt(3, 18, FrameResult.OUT_OF_RANGE),
+        )
     ),
     messages.Start(
         command_id=_COMMAND,

@@ -216,6 +216,26 @@ class SettlementResult(WireEnum):
     REJECTED = 4
 
 
+class ReceiptWish(WireEnum):
+    """When a pile wants to hear that a meter frame is stored. It keeps the frame until then."""
+
+    UNKNOWN = 0
+    LATER = 1
+    NOW = 2
+
+
+class FrameResult(WireEnum):
+    """What became of a meter frame. Any of them ends the pile's repetition."""
+
+    UNKNOWN = 0
+    STORED = 1
+    MALFORMED = 2
+    MISSING_FIELD = 3
+    WRONG_TYPE = 4
+    OUT_OF_RANGE = 5
+    HANDLER_ERROR = 6
+
+
 class AlarmKind(WireEnum):
     """What is dangerous or broken. The unit of value and limit follows from it."""
 

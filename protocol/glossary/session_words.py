@@ -174,4 +174,18 @@ WORDS: Final[Mapping[type[WireEnum], Mapping[str, str]]] = {
         "UNKNOWN_SESSION_KEPT": "kept, but no session of this port has this id",
         "REJECTED": "the record contradicts itself; keep it aside and send it no more",
     },
+    words.ReceiptWish: {
+        "UNKNOWN": "never, like a wish left out",
+        "LATER": "together with others",
+        "NOW": "as soon as it is stored",
+    },
+    words.FrameResult: {
+        "UNKNOWN": "none of the others; keep it aside and send it no more",
+        "STORED": "stored, now or before",
+        "MALFORMED": "not the CBOR of section 6; keep it aside and send it no more",
+        "MISSING_FIELD": "a field is missing; likewise",
+        "WRONG_TYPE": "a field is of another type; likewise",
+        "OUT_OF_RANGE": "a value is impossible; likewise",
+        "HANDLER_ERROR": "the platform's own fault, and it has kept the frame; likewise",
+    },
 }

@@ -19,7 +19,14 @@ FIELDS: Final[Mapping[type[Any], Mapping[str, str]]] = {
     messages.MeterFrame: {
         "sampled_at_ms": "when all of it was measured; a pile never sends two frames for one instant",
         "samples": "one row for each port whose session draws power",
+        "receipt": "when the pile wants a `meter_receipt` for it; left out: never",
     },
+    messages.FrameReceipt: {
+        "boot": "boot counter of the frame's Partial IV",
+        "seq": "sequence number of the frame's Partial IV",
+        "result": "what became of it",
+    },
+    messages.MeterReceipt: {"frames": "one row for each frame"},
     messages.PortSample: {
         "elapsed_s": "since the session first drew power",
         "window_s": "length of the window that ends with this sample",

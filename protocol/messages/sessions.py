@@ -20,10 +20,12 @@ from protocol.messages.ranges import (
 from protocol.words import (
     ClockState,
     ExtendResult,
+    FrameResult,
     LocalStartResult,
     Phase,
     PortFault,
     PortState,
+    ReceiptWish,
     SessionSource,
     SettlementResult,
     StartCause,
@@ -76,6 +78,22 @@ class MeterFrame(Message):
     sampled_at_ms: Annotated[Instant, Key(1)]
     samples: Annotated[tuple[PortSample, ...], Key(2), Rows(PortSample, 20, 1)]
     clock: Annotated[ClockState, Key(3)]
+    receipt: Annotated[ReceiptWish | None, Key(4)] = None
+
+
+class FrameReceipt(NamedTuple):
+    """What became of the meter frame sealed under this counter."""
+
+    boot: Count
+    seq: Count
+    result: FrameResult
+
+
+@down("meter_receipt")
+class MeterReceipt(Message):
+    """What became of meter frames, told after the commit: the pile may forget them."""
+
+    frames: Annotated[tuple[FrameReceipt, ...], Key(1), Rows(FrameReceipt, 64, 1)]
 
 
 @down("start")
