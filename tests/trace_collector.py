@@ -9,6 +9,8 @@ from threading import Thread
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+STOP_LIMIT_S = 10.0
+
 
 @dataclass
 class Collected:
@@ -70,4 +72,4 @@ def collector() -> Generator[Collected]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join()
+        thread.join(STOP_LIMIT_S)

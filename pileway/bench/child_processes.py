@@ -33,7 +33,7 @@ def start(serve: Callable[..., None], *arguments: object) -> Generator[Pipe]:
         process.join(STOP_LIMIT_S)
         if process.is_alive():
             process.kill()
-            process.join()
+            process.join(STOP_LIMIT_S)
 
 
 def receive(pipe: Pipe, who: str, *, limit_s: float = READY_LIMIT_S) -> Any:

@@ -146,7 +146,7 @@ class _Answers:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        self._thread.join(ANSWER_LIMIT_S)
         self._conn.close()
 
     def wait_for(self, asked: Sequence[_Asked]) -> None:

@@ -180,7 +180,7 @@ def running(work_folder: Path, *, settle: int) -> Generator[Scene]:
             yield Scene(platform, rider, pile)
         finally:
             pile.kill()
-            pile.communicate()
+            pile.communicate(timeout=LIMIT_S)
 
 
 def test_a_stranger_charges_and_settles_through_a_broken_connection(work_folder: Path) -> None:

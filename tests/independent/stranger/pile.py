@@ -51,7 +51,7 @@ class Pile:
             self._wire.connect(self._first_word)
             self._settlement_due = dict.fromkeys(self._settlements, (0.0, 0))
         while not self._wire.received.empty():
-            self._hear(*self._wire.received.get())
+            self._hear(*self._wire.received.get_nowait())
         now_ms = self._now_ms()
         for port in self._ports.values():
             self._live(port, now_ms)

@@ -12,6 +12,7 @@ import pytest
 from device_sim import PileConfig
 from device_sim.faults import FAULTS
 from protocol.messages import Settlement
+from tests import child_output
 
 if TYPE_CHECKING:
     from tests.integration.device_sim.conftest import Platform
@@ -37,8 +38,7 @@ def test_an_enrolled_pile_runs_with_a_fault_until_it_is_interrupted(
     ) as sim:
         [record] = platform.wait_for(Settlement)
         assert record.energy_dwh == 500
-        assert sim.stdout is not None
-        lines = [sim.stdout.readline().strip() for _ in range(4)]
+        lines = [child_output.line_of(sim) for _ in range(4)]
         sim.send_signal(signal.SIGINT)
         _, complaints = sim.communicate(timeout=LIMIT_S)
     assert lines[:2] == ["P-1: connects", "P-1: in service, 10 ports"]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from pileway import guard
+from tests import child_output
 from tests.waiting import wait_until
 
 PARENT = """
@@ -29,9 +30,10 @@ def _alive(pid: int) -> bool:
 
 
 def test_watching_guard_ends_its_program_when_the_parent_is_killed() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    program_pid = int(parent.stdout.readline())
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    program_pid = int(child_output.line_of(parent))
     parent.send_signal(signal.SIGKILL)
     parent.communicate(timeout=20)
     wait_until(lambda: not _alive(program_pid))

@@ -13,6 +13,7 @@ import pytest
 from pileway import home
 from pileway.embedded_postgres import EmbeddedPostgres
 from pileway.errors import AccessDenied, HomeInUse, PortTaken
+from tests import child_output
 from tests.waiting import wait_until
 
 OWNER = """
@@ -84,10 +85,9 @@ def test_killed_owner_leaves_no_server(root: Path) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        text=True,
     )
-    assert owner.stdin is not None
-    assert owner.stdout is not None
-    server_pid = int(owner.stdout.readline())
+    server_pid = int(child_output.line_of(owner))
     with pytest.raises(HomeInUse, match=str(owner.pid)), home.lock(root):
         pass
     owner.send_signal(signal.SIGKILL)

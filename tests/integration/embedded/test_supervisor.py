@@ -13,6 +13,7 @@ import pytest
 from pileway import guard, home
 from pileway.errors import PartFailed
 from pileway.supervisor import Supervisor
+from tests import child_output
 from tests.waiting import wait_until
 
 
@@ -120,9 +121,10 @@ def test_child_never_outlives_its_parent(ending: signal.Signals) -> None:
         "print(child.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    child_pid = int(parent.stdout.readline())
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    child_pid = int(child_output.line_of(parent))
     parent.send_signal(ending)
     parent.communicate(timeout=20)
     wait_until(lambda: not _alive(child_pid))

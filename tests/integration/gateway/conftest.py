@@ -41,6 +41,7 @@ from protocol.envelope import Counter, Opener, Sealer
 from protocol.fields import Message
 from protocol.topics import Direction
 from protocol.words import BootReason, ClockState, Phase, PortState
+from tests import child_output
 
 if TYPE_CHECKING:
     from tests.conftest import Broker, PileFiles
@@ -410,7 +411,7 @@ class GatewayProcess:
     def kill9(self) -> None:
         """As a power cut would."""
         self.process.kill()
-        self.process.wait()
+        self.process.wait(WAIT_S)
         if self.process.stdout is not None:
             self.process.stdout.close()
 
@@ -437,9 +438,8 @@ def spawn_gateway(parts: GatewayParts) -> Iterator[Callable[[], GatewayProcess]]
             )
             gateway = GatewayProcess(process)
             stack.callback(gateway.kill9)
-            assert process.stdout is not None
             if ready:
-                assert any(line.startswith("READY") for line in process.stdout)
+                child_output.line_of(process, "READY")
             return gateway
 
         yield spawn

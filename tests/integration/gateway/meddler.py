@@ -6,6 +6,9 @@ from contextlib import suppress
 from threading import Condition, Thread
 
 CHUNK_BYTES = 65_536
+CONNECT_LIMIT_S = 10.0
+HELD_LIMIT_S = 60.0
+"""Longer than any test holds it."""
 
 
 class Meddler:
@@ -67,10 +70,12 @@ class Meddler:
             except OSError:
                 return
             try:
-                broker = socket.create_connection(self._target)
+                broker = socket.create_connection(self._target, CONNECT_LIMIT_S)
             except OSError:
                 client.close()
                 continue
+            # The broker may be silent for as long as it likes; `close` ends the wait for it.
+            broker.settimeout(None)
             self._pairs.append((client, broker))
             for source, sink, onward in ((client, broker, self._up), (broker, client, self._down)):
                 thread = Thread(target=self._pump, args=(source, sink, onward))
@@ -96,7 +101,7 @@ class Meddler:
 
     def _down(self, chunk: bytes) -> tuple[bytes, bool]:
         with self._changed:
-            self._changed.wait_for(lambda: not self._held)
+            self._changed.wait_for(lambda: not self._held, HELD_LIMIT_S)
         chunk = self.edit_down(chunk)
         if self.cut_down_after is None:
             return chunk, False

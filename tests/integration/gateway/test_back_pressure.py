@@ -2,18 +2,18 @@
 
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from threading import Event, Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import psutil
 import psycopg
-import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.integration.gateway.crowd import Crowd
 
 if TYPE_CHECKING:
     from tests.integration.gateway.conftest import GatewayProcess, HandPile, Street
@@ -31,48 +31,10 @@ MORE_MEMORY_BYTES = 40_000_000
 DRAINED_WITHIN_S = 60.0
 
 
-class Replay:
-    """Piles that send frames of yesterday at the protocol's pace, each on a thread, until told to end."""
-
-    def __init__(self, piles: "list[HandPile]") -> None:
-        self._said = [0] * len(piles)
-        self._stop = Event()
-        self._threads = [Thread(target=self._say, args=place) for place in enumerate(piles)]
-        for thread in self._threads:
-            thread.start()
-
-    @property
-    def said(self) -> int:
-        """Frames so far."""
-        return sum(self._said)
-
-    def end(self) -> int:
-        """Stop, and say how many frames there were."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        return self.said
-
-    def _say(self, place: int, pile: "HandPile") -> None:
-        session_id, at = uuid4(), datetime.now(UTC) - timedelta(days=1)
-        while not self._stop.wait(1 / PACE_PER_S):
-            at += timedelta(seconds=30)
-            pile.say(pile.meter(session_id, at=at))
-            # Each counts its own: several threads adding to one number lose some.
-            self._said[place] += 1
-
-
-@pytest.fixture
-def replay() -> Iterator[Callable[..., Replay]]:
-    """Begins a replay that ends with the test at the latest."""
-    with ExitStack() as stack:
-
-        def begin(piles: "list[HandPile]") -> Replay:
-            replay = Replay(piles)
-            stack.callback(replay.end)
-            return replay
-
-        yield begin
+def replay(piles: "list[HandPile]") -> Crowd:
+    """Piles that send frames of yesterday at the protocol's pace."""
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    return Crowd(piles, pause_s=1 / PACE_PER_S, begins_at=yesterday, step=timedelta(seconds=30))
 
 
 @contextmanager
@@ -101,18 +63,17 @@ def test_while_the_database_refuses_everybody_the_broker_holds_what_piles_say_an
     spawn_gateway: "SpawnGateway",
     laid_out: "Street",
     until: "Until",
-    replay: "Callable[..., Replay]",
     dsn: str,
 ) -> None:
     gateway = psutil.Process(spawn_gateway().process.pid)
-    replaying = replay([connect_pile(pile_id) for pile_id in STREET])
-    until(lambda: laid_out.count("meter_frame") > len(STREET) * PACE_PER_S)
-    before_bytes = gateway.memory_info().rss
-    with refusing(dsn):
-        said = replaying.said
-        until(lambda: replaying.said >= said + SAID_MEANWHILE, within_s=DRAINED_WITHIN_S)
-        more_bytes = gateway.memory_info().rss - before_bytes
-    total = replaying.end()
+    with replay([connect_pile(pile_id) for pile_id in STREET]) as replaying:
+        until(lambda: laid_out.count("meter_frame") > len(STREET) * PACE_PER_S)
+        before_bytes = gateway.memory_info().rss
+        with refusing(dsn):
+            said = replaying.said
+            until(lambda: replaying.said >= said + SAID_MEANWHILE, within_s=DRAINED_WITHIN_S)
+            more_bytes = gateway.memory_info().rss - before_bytes
+        total = replaying.end()
     until(lambda: laid_out.count("meter_frame") == total, within_s=DRAINED_WITHIN_S)
     sys.stdout.write(f"{total} frames; {more_bytes / 1e6:.1f} MB more for those without a database\n")
     assert more_bytes < MORE_MEMORY_BYTES
@@ -126,19 +87,18 @@ def test_piles_that_replay_at_the_pace_neither_hold_up_live_frames_nor_are_caugh
     spawn_gateway: "SpawnGateway",
     laid_out: "Street",
     until: "Until",
-    replay: "Callable[..., Replay]",
 ) -> None:
     spawn_gateway()
     *crowd, live = [connect_pile(pile_id) for pile_id in STREET]
-    replaying = replay(crowd)
     session_id, waits_s = uuid4(), list[float]()
-    for number in range(8):
-        began_s = time.monotonic()
-        live.say(live.meter(session_id, energy_dwh=number))
-        until(lambda number=number: live_samples(laid_out, live) == number + 1)
-        waits_s.append(time.monotonic() - began_s)
-        live.pause(1.0)
-    total = replaying.end() + len(waits_s)
+    with replay(crowd) as replaying:
+        for number in range(8):
+            began_s = time.monotonic()
+            live.say(live.meter(session_id, energy_dwh=number))
+            until(lambda number=number: live_samples(laid_out, live) == number + 1)
+            waits_s.append(time.monotonic() - began_s)
+            live.pause(1.0)
+        total = replaying.end() + len(waits_s)
     until(lambda: laid_out.count("meter_frame") == total, within_s=DRAINED_WITHIN_S)
     sys.stdout.write(f"{total} frames; live ones stored after {max(waits_s):.2f} s at most\n")
     assert laid_out.refusals() == {}

@@ -19,7 +19,7 @@ from gateway.replay_window import ReplayWindow
 from gateway.sample_batch import BatchLimits, SampleBatch
 from gateway.writer import Writer
 from protocol import messages
-from tests.integration.gateway.conftest import VAULT, HandPile, now
+from tests.integration.gateway.conftest import VAULT, WAIT_S, HandPile, now
 
 if TYPE_CHECKING:
     from tests.integration.gateway.conftest import Street
@@ -115,4 +115,4 @@ def test_presence_written_in_a_transaction_that_failed_is_noted_all_the_same(
     finally:
         batch.close()
         stop.set()
-        thread.join()
+        thread.join(WAIT_S)
