@@ -21,7 +21,7 @@ from gateway.link import Frame
 from gateway.pile_registry import KnownPile, PileRegistry
 from gateway.replay_window import ReplayWindow
 from protocol import codec, messages, topics
-from protocol.envelope import Opened, Opener
+from protocol.envelope import Counter, Opened, Opener
 from protocol.errors import BadTopic, ProtocolError, UnknownEpoch
 from protocol.fields import Message
 from protocol.messages import UnknownMessage
@@ -62,10 +62,14 @@ _SHUT_OUT = frozenset({Refusal.PILE_QUARANTINED, Refusal.PILE_REVOKED})
 
 
 class Refused(NamedTuple):
-    """A frame that changes nothing; `reason` is one of ours or the protocol's words."""
+    """A frame that changes nothing; `reason` is one of ours or the protocol's words.
+
+    `counter` is set where the frame opened and what it says is at fault.
+    """
 
     frame: Frame
     reason: str
+    counter: Counter | None = None
 
     @property
     def rejection(self) -> Rejection:
@@ -154,6 +158,12 @@ class Inbound:
         ]
         return self._with_relayed(conn, readings, batch)
 
+    def refused_alone(self, frame: Frame) -> Refused:
+        """A frame that cannot be handled, with its counter where even that can be read."""
+        [ahead] = self.open_ahead([frame])
+        counter = ahead.opened.counter if ahead is not None else None
+        return Refused(frame, Refusal.HANDLER_ERROR, counter)
+
     def first_uses(self, heard: Sequence[Heard]) -> dict[str, int]:
         """The piles heard under a secret they were offered and had not used before, with its epoch."""
         uses: dict[str, int] = {}
@@ -240,11 +250,14 @@ class Inbound:
             # What was opened with keys replaced since is opened again.
             ready = ahead if ahead is not None and ahead.opener is known.opener else None
             opened = ready.opened if ready else self._open(conn, known, pile_id, frame)
-            if (repeated := self._repeat(pile_id, opened, frame, batch)) is not None:
-                return repeated
-            message = ready.message if ready else codec.decode(Direction.UP, topic.message, opened.body)
         except ProtocolError as error:
             return Refused(frame, error.reason)
+        if (repeated := self._repeat(pile_id, opened, frame, batch)) is not None:
+            return repeated
+        try:
+            message = ready.message if ready else codec.decode(Direction.UP, topic.message, opened.body)
+        except ProtocolError as error:
+            return Refused(frame, error.reason, opened.counter)
         if isinstance(message, UnknownMessage):
             return Refused(frame, Refusal.UNKNOWN_MESSAGE)
         return Heard(frame, pile_id, opened.epoch, opened.counter, message, self._waits)

@@ -38,6 +38,7 @@ from gateway.lock_order import LockOrder
 from gateway.measures import BatchSteps, Measures
 from gateway.presence import Presence
 from gateway.read_ahead import ReadAhead
+from gateway.receipts import Receipts
 from gateway.sample_batch import SampleBatch
 
 TAKE_TIMEOUT_S = 0.5
@@ -114,6 +115,7 @@ class Writer:
         self._measures = measures
         self._stop = stop
         self._presence = Presence()
+        self._receipts = Receipts()
 
     @property
     def waiting_frames(self) -> int:
@@ -144,6 +146,7 @@ class Writer:
                     # Left unacknowledged, the broker gives these frames to the next connection.
                     log.exception("batch_left_unacknowledged", frames=len(frames))
                 continue
+            self._replies.post(self._receipts.take_due())
             if self._presence.is_due():
                 with suppress(_Stopped, _Faulty):
                     self._store([])
@@ -223,11 +226,19 @@ class Writer:
 
     def _put_aside(self, frames: Sequence[Frame]) -> "_Stored":
         stored = _Stored()
-        stored.sort([Refused(frame, Refusal.HANDLER_ERROR) for frame in frames])
+        stored.sort([self._refused_alone(frame) for frame in frames])
         with self._conn.use() as conn, conn.transaction():
             rejections.keep(conn, stored.rejected)
         stored.acknowledged = list(frames)
         return stored
+
+    def _refused_alone(self, frame: Frame) -> Refused:
+        try:
+            return self._inbound.refused_alone(frame)
+        except BaseException:
+            # What cannot even be read without a panic is put aside unread.
+            log.exception("frame_put_aside_unread", topic=frame.topic)
+            return Refused(frame, Refusal.HANDLER_ERROR)
 
     def _finish(self, stored: "_Stored") -> None:
         """What may only happen once all of it is committed."""
@@ -242,7 +253,10 @@ class Writer:
         stored.steps.acknowledged_s = monotonic()
         if stored.rekeyed:
             self._replies.rekeyed(stored.rekeyed)
-        self._replies.post(stored.replies)
+        if stored.order is not None:
+            self._receipts.committed(stored.order.meter_frames)
+        self._receipts.refused(stored.refused)
+        self._replies.post([*stored.replies, *self._receipts.take_due()])
         self.health.batches += bool(stored.acknowledged)
         self.health.frames += len(stored.acknowledged)
         self.health.stored += len(stored.heard) - stored.refused_answered
@@ -297,6 +311,8 @@ class _Stored:
 
     heard: list[Heard] = field(default_factory=list[Heard])
     rejected: list[Rejection] = field(default_factory=list[Rejection])
+    refused: list[Refused] = field(default_factory=list[Refused])
+    """Frames that changed nothing; what was answered all the same is among the rejected alone."""
     replies: list[Reply] = field(default_factory=list[Reply])
     acknowledged: list[Frame] = field(default_factory=list[Frame])
     repeated: int = 0
@@ -313,6 +329,7 @@ class _Stored:
             elif isinstance(reading, Repeated):
                 self.repeated += 1
             else:
+                self.refused.append(reading)
                 self.rejected.append(reading.rejection)
 
     def handle(self, conn: Connection, heard: Iterable[Heard]) -> None:

@@ -21,6 +21,7 @@ from protocol import codec, messages, topics
 from protocol.envelope import Opener
 from protocol.fields import Message
 from protocol.topics import Direction, Topic
+from protocol.words import FrameResult, ReceiptWish
 from tests.integration.gateway.conftest import VAULT, HandPile, now
 
 if TYPE_CHECKING:
@@ -105,8 +106,11 @@ def test_a_session_on_a_child_is_ordered_and_settled_through_its_host(
     start = brought(host, child)
     assert isinstance(start, messages.Start)
     assert start.session_id == session_id
-    carry(host, child, child.meter(session_id))
+    carry(host, child, replace(child.meter(session_id), receipt=ReceiptWish.NOW))
     until(lambda: laid_out.count("meter_sample") == 1)
+    receipt = brought(host, child)
+    assert isinstance(receipt, messages.MeterReceipt)
+    assert receipt.frames == (messages.FrameReceipt(child.boot, child.seq, FrameResult.STORED),)
     assert child.counters_down == sorted(set(child.counters_down))
 
 
