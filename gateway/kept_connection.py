@@ -15,22 +15,19 @@ from database.pool import Connection
 class KeptConnection:
     """One thread uses it, and closes it in the end."""
 
-    def __init__(
-        self, pool: ConnectionPool[Connection], *, autocommit: bool = False, timeout_s: float | None = None
-    ) -> None:
-        """With `autocommit` each statement is a transaction of its own, which saves its beginning and end.
-
-        The pool has `timeout_s` to give a connection, by default its own time for that.
-        """
+    def __init__(self, pool: ConnectionPool[Connection], *, autocommit: bool = False) -> None:
+        """With `autocommit` each statement is a transaction of its own, which saves its beginning and end."""
         self._pool = pool
-        self._timeout_s = timeout_s
         self._autocommit = autocommit
         self._conn: Connection | None = None
 
     @contextmanager
-    def use(self) -> Generator[Connection]:
-        """The connection, outside a transaction. Raises what the pool raises when there is none."""
-        conn = self._conn or self._take()
+    def use(self, *, timeout_s: float | None = None) -> Generator[Connection]:
+        """The connection, outside a transaction. Raises what the pool raises when there is none.
+
+        The pool has `timeout_s` to give one, by default its own time for that.
+        """
+        conn = self._conn or self._take(timeout_s)
         try:
             yield conn
         except BaseException:
@@ -45,7 +42,7 @@ class KeptConnection:
             conn.close()
             self._pool.putconn(conn)
 
-    def _take(self) -> Connection:
-        self._conn = self._pool.getconn(self._timeout_s)
+    def _take(self, timeout_s: float | None) -> Connection:
+        self._conn = self._pool.getconn(timeout_s)
         self._conn.autocommit = self._autocommit
         return self._conn

@@ -91,7 +91,7 @@ class Lanes:
         seconds: Callable[[], float] = monotonic,
     ) -> None:
         """`owner` names this process uniquely; `changed` is called when a lane was taken or dropped."""
-        self._conn = KeptConnection(pool, autocommit=True, timeout_s=lease_s / ROUNDS_PER_LEASE)
+        self._conn = KeptConnection(pool, autocommit=True)
         self._owner = owner
         self._shards = {lane: shards_of(lane, lane_count=lane_count) for lane in lanes}
         self._make_link = make_link
@@ -187,7 +187,7 @@ class Lanes:
 
     def _release(self, lane: int) -> None:
         try:
-            with self._conn.use() as conn:
+            with self._conn.use(timeout_s=self._patience_s()) as conn:
                 leases.release(conn, lane=lane, owner=self._owner)
         except _UNANSWERED as error:
             log.warning("lease_not_released", lane=lane, error=type(error).__name__)
@@ -195,13 +195,19 @@ class Lanes:
     def _ask(self, question: Callable[[Connection], _Answer]) -> _Answer:
         """Ask the database, over another connection when the kept one has ended: a round later we count as dead."""
         try:
-            with self._conn.use() as conn:
+            with self._conn.use(timeout_s=self._patience_s()) as conn:
                 return question(conn)
         except _UNANSWERED as error:
             if isinstance(error, PoolTimeout) or not _has_no_connection(error):
                 raise
-        with self._conn.use() as conn:
+        with self._conn.use(timeout_s=self._patience_s()) as conn:
             return question(conn)
+
+    def _patience_s(self) -> float:
+        """How long a connection is waited for: never beyond the first lapse, so that it is seen when it comes."""
+        now_s = self._seconds()
+        left_s = [held.lapses_s - now_s for held in self._held.values()]
+        return max(0.0, min([self._lease_s / ROUNDS_PER_LEASE, *left_s]))
 
     def _look_over(self) -> None:
         """See which links serve, and drop every lane whose lease may have lapsed."""

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -17,6 +19,10 @@ from gateway.lanes import Lanes
 from gateway.link import Link, LinkLimits
 from pileway import home
 
+if TYPE_CHECKING:
+    from tests.conftest import DatabaseServer
+
+LIMIT_S = 10.0
 OWNER = "gateway-1"
 LANES = (0, 1, 2)
 NO_FILES = TlsFiles(broker_ca=Path("/none/ca"), certificate=Path("/none/cert"), key=Path("/none/key"))
@@ -123,6 +129,26 @@ def test_an_unreachable_database_is_waited_for_once_a_round(
     assert [entry["event"] for entry in logs] == ["lease_not_renewed"]
     lanes.keep()
     assert sorted(lanes.links) == list(LANES)
+
+
+def test_no_connection_is_waited_for_beyond_the_first_lapse(
+    keeper: Callable[..., Lanes],
+    only_one: ConnectionPool[Connection],
+    seconds: Seconds,
+    database_server: "DatabaseServer",
+    dsn: str,
+) -> None:
+    lanes = keeper()
+    lanes.keep()
+    seconds.now_s += 599.9
+    database_server.allow_connections(dsn, allowed=False)
+    with ExitStack() as stack:
+        # What waits for a connection of a closed pool waits no longer.
+        stack.callback(only_one.close)
+        asking = Thread(target=lanes.keep, daemon=True)
+        asking.start()
+        asking.join(LIMIT_S)
+        assert not asking.is_alive()
 
 
 def test_lapsed_lanes_are_dropped_together_before_anything_is_waited_for(
