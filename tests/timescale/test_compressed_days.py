@@ -1,6 +1,7 @@
 """What comes after its day was compressed: every new sample once, every report right."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -53,11 +54,13 @@ def _compress(conn: Connection) -> None:
 
 
 def _refresh(conn: Connection) -> None:
+    _run_jobs(conn, "policy_refresh_continuous_aggregate")
+
+
+def _run_jobs(conn: Connection, kind: str) -> None:
     for (job_id,) in conn.execute(
-        """
-        SELECT job_id FROM timescaledb_information.jobs
-         WHERE proc_name = 'policy_refresh_continuous_aggregate' ORDER BY job_id
-        """
+        "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = %(kind)s ORDER BY job_id",
+        {"kind": kind},
     ).fetchall():
         conn.execute("CALL run_job(%(job_id)s)", {"job_id": job_id})
 
@@ -95,6 +98,31 @@ def test_a_curve_joins_what_was_compressed_with_what_came_late(
     assert [point.elapsed_s for point in points] == list(range(0, 80 * 30, 30))
 
 
+def test_a_curve_leaves_the_batches_of_other_sessions_closed(
+    timescale: Connection, sessions: dict[str, UUID]
+) -> None:
+    _run_jobs(timescale, "policy_compression")
+    span = SampleSpan(sessions[PILES[0]], PILES[0], since=DAY, until=DAY + timedelta(hours=1))
+    plans = {
+        session_id: "\n".join(
+            line
+            for (line,) in timescale.execute(
+                """
+                EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) SELECT energy_dwh FROM meter_sample
+                 WHERE session_id = %(session_id)s AND pile_id = %(pile_id)s
+                   AND sampled_at >= %(since)s AND sampled_at < %(until)s
+                """,
+                {**asdict(span), "session_id": session_id},
+            )
+        )
+        for session_id in (span.session_id, uuid4())
+    }
+    own, strange = plans.values()
+    assert "bloom" in own
+    assert "Rows Removed by Filter: 1" not in own
+    assert "Rows Removed by Filter: 1" in strange
+
+
 def test_reports_of_a_compressed_day_count_late_samples_after_the_next_refresh(
     timescale: Connection, sessions: dict[str, UUID]
 ) -> None:
@@ -114,10 +142,7 @@ def test_a_compressed_day_with_late_samples_is_compressed_again(
     timescale: Connection, sessions: dict[str, UUID]
 ) -> None:
     meter.write_batch(timescale, _frames(sessions, count=80), takes_copy=False)
-    for (job_id,) in timescale.execute(
-        "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_compression' ORDER BY job_id"
-    ).fetchall():
-        timescale.execute("CALL run_job(%(job_id)s)", {"job_id": job_id})
+    _run_jobs(timescale, "policy_compression")
     assert _stored(timescale, sessions) == (240, 240, 240)
     again = meter.write_batch(timescale, _frames(sessions, count=80), takes_copy=False)
     assert again.frames == 0

@@ -70,6 +70,7 @@ def test_plain_tables_become_hypertables_with_all_their_rows(empty_server_dsn: s
         "timescale/0001_hypertables",
         "timescale/0002_load_aggregates",
         "timescale/0003_load_by_site",
+        "timescale/0004_sessions_in_compressed_days",
     )
     with connect(empty_server_dsn) as conn:
         assert conn.execute(HOURLY).fetchall() == hourly
@@ -91,7 +92,7 @@ def test_aggregates_that_an_end_left_unfilled_are_filled_by_the_next_migration(e
         meter_frames.register(conn, "early")
         meter.write_batch(conn, frames, takes_copy=False)
         told = [conn.execute(report).fetchall() for report in (HOURLY, DAILY, BY_SITE)]
-    assert migrations.migrate(empty_server_dsn).applied == ()
+    assert "timescale/0003_load_by_site" not in migrations.migrate(empty_server_dsn).applied
     with connect(empty_server_dsn) as conn:
         for view in ("port_load_hour", "pile_load_day", "site_load_day"):
             conn.execute(
@@ -117,6 +118,6 @@ def test_reports_that_reach_farther_back_than_the_samples_are_not_thrown_away(em
         assert conn.execute(HOURLY).fetchall() == told
         conn.execute("CREATE TABLE told AS SELECT * FROM port_load_hour")
         conn.execute("DROP MATERIALIZED VIEW port_load_hour CASCADE")
-    assert migrations.migrate(empty_server_dsn).applied == ("timescale/0003_load_by_site",)
+    assert "timescale/0003_load_by_site" in migrations.migrate(empty_server_dsn).applied
     with connect(empty_server_dsn) as conn:
         assert len(conn.execute(HOURLY).fetchall()) == len(told) - 2
