@@ -96,6 +96,14 @@ def long_sessions(conn: Connection[TupleRow], *, limit: int) -> list[SampleSpan]
         ).fetchall()
 
 
+def newest_at(conn: Connection[TupleRow], *, since: datetime) -> datetime:
+    """The instant of the newest frame, or `since` where none is newer."""
+    row = conn.execute(
+        "SELECT max(sampled_at) FROM meter_frame WHERE sampled_at > %(since)s", {"since": since}
+    ).fetchone()
+    return since if row is None or row[0] is None else row[0]
+
+
 def _begin_sessions(
     conn: Connection[TupleRow], pile_ids: Sequence[str], *, day: datetime, ports: int
 ) -> None:

@@ -170,7 +170,16 @@ def compress_next(conn: Connection, table: str, *, older_than: timedelta) -> boo
 
 
 def rest_jobs(conn: Connection) -> None:
-    """Keep the extension's own jobs from running in this database, which can be dropped and measured then."""
+    """Keep the extension's policies from running in this database, which can be dropped and measured then.
+
+    Workers that are at work end; a restart of the server begins none of them again.
+    """
+    conn.execute(
+        """
+        SELECT alter_job(job_id, scheduled => false)
+          FROM timescaledb_information.jobs WHERE hypertable_name IS NOT NULL
+        """
+    )
     conn.execute("SELECT _timescaledb_functions.stop_background_workers()")
 
 

@@ -172,18 +172,27 @@ def bench_growth(
             show_default="a PostgreSQL of its own",
         ),
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Grow a database of this name there and keep it; one that was grown is only measured again.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """What a large table costs: writing into it beside an empty one, a session's curve, a site's day, its size."""
     if database_url is not None:
         _check_address(database_url)
+    elif keep is not None:
+        raise typer.BadParameter("--keep needs the server that keeps it: --database-url")
     settings = load_settings(home=home)
     from pileway.bench import growth as bench_module
 
     set_up_logs("bench", quiet=True)
     with expected_failures():
-        bench_module.run(settings, samples=samples, server_dsn=database_url, as_json=as_json)
+        bench_module.run(settings, samples=samples, server_dsn=database_url, keep=keep, as_json=as_json)
 
 
 def _check_address(database_url: str) -> None:

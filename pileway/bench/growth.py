@@ -17,17 +17,17 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from charging import meter, session_curves, site_loads
+from charging import made_samples, meter, session_curves, site_loads
 from charging.made_samples import SAMPLE_S
 from charging.meter_rows import MeterFrame, PortSample
 from charging.session_curves import SampleSpan
 from charging.site_loads import LOCAL
 from database.pool import Connection
-from database.timescale import Sizes, TimeSeries
+from database.timescale import TimeSeries
 from pileway import home
-from pileway.bench import growth_table
+from pileway.bench import growth_kept, growth_table
 from pileway.bench.figures import percentile_ms, progress_bar
-from pileway.bench.growth_table import PORTS, Plan, Progress
+from pileway.bench.growth_table import PORTS, Grown, Plan, Progress
 from pileway.settings import Settings
 
 FRAMES_A_BATCH = 200
@@ -44,24 +44,21 @@ _CHOICE_SEED = 4
 class Growth:
     """What was measured; reads in nanoseconds each, in the order they were made."""
 
-    plan: Plan
+    grown: Grown
     series: TimeSeries
-    samples: int
     empty_samples_per_s: float
     grown_samples_per_s: float
     curves_ns: Sequence[int]
     points: int
     site_days_ns: Sequence[int]
     todays_ns: Sequence[int]
-    before: dict[str, Sizes]
-    after: dict[str, Sizes]
 
     def figures(self) -> dict[str, object]:
         """By the names they have in JSON."""
         return {
-            "samples": self.samples,
-            "days": self.plan.days,
-            "piles": self.plan.piles,
+            "samples": self.grown.samples,
+            "days": self.grown.plan.days,
+            "piles": self.grown.plan.piles,
             "timescaledb": self.series.version,
             "empty_samples_per_s": round(self.empty_samples_per_s),
             "grown_samples_per_s": round(self.grown_samples_per_s),
@@ -73,16 +70,17 @@ class Growth:
             "site_day_ms_p95": percentile_ms(self.site_days_ns, 95),
             "site_today_ms_p50": percentile_ms(self.todays_ns, 50),
             "site_today_ms_p95": percentile_ms(self.todays_ns, 95),
-            "bytes_before": {table: size.total_bytes for table, size in self.before.items()},
-            "bytes_after": {table: size.total_bytes for table, size in self.after.items()},
-            "index_bytes_before": {table: size.index_bytes for table, size in self.before.items()},
+            "bytes_before": {table: size.total_bytes for table, size in self.grown.before.items()},
+            "bytes_after": {table: size.total_bytes for table, size in self.grown.after.items()},
+            "index_bytes_before": {table: size.index_bytes for table, size in self.grown.before.items()},
             "processors": os.cpu_count(),
         }
 
 
-def run(settings: Settings, *, samples: int, server_dsn: str | None, as_json: bool) -> None:
+def run(settings: Settings, *, samples: int, server_dsn: str | None, keep: str | None, as_json: bool) -> None:
     """Make so many samples on a server of our own, or in a new database of the one given; measure, print, clean up.
 
+    With `keep` the database has that name on the server given and stays; grown before, it is only measured again.
     Raises PilewayError.
     """
     with progress_bar() as bar:
@@ -92,10 +90,10 @@ def run(settings: Settings, *, samples: int, server_dsn: str | None, as_json: bo
             bar.update(task, description=words, completed=share)
 
         if server_dsn is not None:
-            growth = _measure(server_dsn, samples, progress)
+            growth = _measure(server_dsn, samples, keep, progress)
         else:
             with growth_table.own_server(home.prepare(settings.home).parent) as own_dsn:
-                growth = _measure(own_dsn, samples, progress)
+                growth = _measure(own_dsn, samples, None, progress)
     console = Console(highlight=False)
     console.print(_table(growth))
     console.print(growth.series.words)
@@ -103,49 +101,41 @@ def run(settings: Settings, *, samples: int, server_dsn: str | None, as_json: bo
         print(json.dumps(growth.figures()))
 
 
-def _measure(server_dsn: str, samples: int, progress: Progress) -> Growth:
-    plan = growth_table.plan(samples)
+def _measure(server_dsn: str, samples: int, keep: str | None, progress: Progress) -> Growth:
     with (
-        growth_table.own_database(server_dsn) as (dsn, series),
+        growth_kept.database(server_dsn, keep) if keep else growth_table.own_database(server_dsn) as (
+            dsn,
+            series,
+        ),
         growth_table.own_database(server_dsn) as (empty_dsn, _),
         psycopg.connect(dsn, autocommit=True, connect_timeout=10) as conn,
         psycopg.connect(empty_dsn, autocommit=True, connect_timeout=10) as empty,
     ):
-        now = _database_now(conn)
-        with conn.transaction():
-            growth_table.lay_out(conn, plan, now=now)
-        made, spans = growth_table.grow(conn, plan, now=now, progress=progress)
-        before = growth_table.sizes(conn)
-        growth_table.settle(conn, series, progress=progress)
-        after = growth_table.sizes(conn)
+        grown = growth_kept.recall(conn)
+        if grown is None:
+            grown = growth_table.grown(conn, series, growth_table.plan(samples), progress=progress)
+            growth_kept.note(conn, grown)
+        plan = grown.plan
         progress("reading", 0.0)
-        reads = max(10, min(MOST_READS, samples // SAMPLES_A_READ))
-        points, curves_ns = _read_curves(conn, spans, reads=reads)
+        reads = max(10, min(MOST_READS, grown.samples // SAMPLES_A_READ))
+        points, curves_ns = _read_curves(conn, grown.spans, reads=reads)
         closed_ns, todays_ns = (
-            _read_days(conn, plan, now=now, ago=ago, reads=reads)
+            _read_days(conn, plan, now=grown.grown_at, ago=ago, reads=reads)
             for ago in (range(1, max(2, plan.days)), range(1))
         )
         progress("writing into both tables", 0.0)
-        empty_per_s, grown_per_s = _write((empty, conn), _batches(plan, samples, since=now))
+        since = made_samples.newest_at(conn, since=grown.grown_at) + timedelta(seconds=SAMPLE_S)
+        empty_per_s, grown_per_s = _write((empty, conn), _batches(plan, grown.samples, since=since))
         return Growth(
-            plan=plan,
+            grown=grown,
             series=series,
-            samples=made,
             empty_samples_per_s=empty_per_s,
             grown_samples_per_s=grown_per_s,
             curves_ns=curves_ns,
             points=points,
             site_days_ns=closed_ns,
             todays_ns=todays_ns,
-            before=before,
-            after=after,
         )
-
-
-def _database_now(conn: Connection) -> datetime:
-    row = conn.execute("SELECT statement_timestamp()").fetchone()
-    assert row is not None, "a server has a clock"
-    return row[0].replace(microsecond=0)
 
 
 def _batches(plan: Plan, samples: int, *, since: datetime) -> list[list[MeterFrame]]:
@@ -232,7 +222,9 @@ def _timed(read: Callable[[], object]) -> int:
 
 
 def _table(growth: Growth) -> Table:
-    table = Table(title=f"{growth.samples:,} samples of {growth.plan.piles} piles in {growth.plan.days} days")
+    table = Table(
+        title=f"{growth.grown.samples:,} samples of {growth.grown.plan.piles} piles in {growth.grown.plan.days} days"
+    )
     for heading in ("", "", ""):
         table.add_column(heading, justify="left" if not table.columns else "right")
     ratio = growth.grown_samples_per_s / growth.empty_samples_per_s
@@ -247,7 +239,7 @@ def _table(growth: Growth) -> Table:
         table.add_row(words, f"{percentile_ms(times, 50):.1f}", f"{percentile_ms(times, 95):.1f}")
     compressed = growth.series.version is not None
     table.add_row("MB on disk", "at first", "days older than 7 compressed" if compressed else "")
-    for name, before in growth.before.items():
-        after = f"{growth.after[name].total_bytes / 1e6:,.1f}" if compressed else ""
+    for name, before in growth.grown.before.items():
+        after = f"{growth.grown.after[name].total_bytes / 1e6:,.1f}" if compressed else ""
         table.add_row(name, f"{before.total_bytes / 1e6:,.1f}", after)
     return table

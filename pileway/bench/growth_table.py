@@ -35,6 +35,18 @@ Progress = Callable[[str, float], None]
 """Told what is being done, and which share of it is."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Grown:
+    """What was made: so many samples up to `grown_at`, `spans` to read of them, sizes before and after compression."""
+
+    plan: "Plan"
+    grown_at: datetime
+    samples: int
+    spans: Sequence[SampleSpan]
+    before: dict[str, Sizes]
+    after: dict[str, Sizes]
+
+
 @dataclass(frozen=True)
 class Plan:
     """So many piles charging for so many days make about the samples that were asked for."""
@@ -84,19 +96,33 @@ def own_server(beside: Path) -> Generator[str]:
 @contextmanager
 def own_database(server_dsn: str) -> Generator[tuple[str, TimeSeries]]:
     """A new, migrated database on that server; dropped in the end, whatever happened."""
-    plain_name = f"pileway_bench_growth_{uuid.uuid4().hex[:12]}"
-    name = sql.Identifier(plain_name)
-    dsn = make_conninfo(server_dsn, dbname=plain_name)
+    name = f"pileway_bench_growth_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server_dsn, autocommit=True, connect_timeout=10) as server:
-        server.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            report = migrations.migrate(dsn)
-            if report.time_series.version is not None:
-                with psycopg.connect(dsn, autocommit=True, connect_timeout=10) as conn:
-                    timescale.rest_jobs(conn)
-            yield dsn, report.time_series
+            yield migrated(make_conninfo(server_dsn, dbname=name))
         finally:
-            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def migrated(dsn: str) -> tuple[str, TimeSeries]:
+    """The database with all migrations and without jobs that work beside a measurement."""
+    series = migrations.migrate(dsn).time_series
+    if series.version is not None:
+        with psycopg.connect(dsn, autocommit=True, connect_timeout=10) as conn:
+            timescale.rest_jobs(conn)
+    return dsn, series
+
+
+def grown(conn: Connection, series: TimeSeries, plan: Plan, *, progress: Progress) -> Grown:
+    """Grow an empty database as planned, up to its server's now."""
+    now = _server_now(conn)
+    with conn.transaction():
+        lay_out(conn, plan, now=now)
+    made, spans = grow(conn, plan, now=now, progress=progress)
+    before = sizes(conn)
+    settle(conn, series, progress=progress)
+    return Grown(plan=plan, grown_at=now, samples=made, spans=spans, before=before, after=sizes(conn))
 
 
 def lay_out(conn: Connection, plan: Plan, *, now: datetime) -> None:
@@ -147,6 +173,12 @@ def settle(conn: Connection, series: TimeSeries, *, progress: Progress) -> None:
 def sizes(conn: Connection) -> dict[str, Sizes]:
     """What the meter's tables take on disk."""
     return {table: timescale.sizes(conn, table) for table in TABLES}
+
+
+def _server_now(conn: Connection) -> datetime:
+    row = conn.execute("SELECT statement_timestamp()").fetchone()
+    assert row is not None, "a server has a clock"
+    return row[0].replace(microsecond=0)
 
 
 def _curve(pack: battery.Pack) -> Curve:
