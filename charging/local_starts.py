@@ -108,7 +108,7 @@ def _by_card(conn: Connection[TupleRow], start: LocalStart, number: str, *, now:
     meanwhile = sessions.lock(conn, start.session_id)
     if meanwhile is not None:
         return _known(conn, meanwhile, start, now=now)
-    obstacle = locks.obstacle(conn, pile_id=start.pile_id, port_no=start.port_no)
+    obstacle = locks.obstacles(conn, start.pile_id, [start.port_no]).get(start.port_no)
     locked_at = locks.locked_since(conn, pile_id=start.pile_id, port_no=start.port_no)
     # What began before the lock was put on is charged for; the lock itself ends it.
     if obstacle is not None and (locked_at is None or begun_at >= locked_at):

@@ -5,7 +5,7 @@ the way of orders while the pile owes its answer.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -85,33 +85,28 @@ def put_on(
     return True
 
 
-def obstacle(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> StartFailure | None:
-    """What a lock, a latch not released yet, or an alarm that has tripped and lasts, says against a start on a port."""
+def obstacles(conn: Connection[TupleRow], pile_id: str, port_nos: Iterable[int]) -> dict[int, StartFailure]:
+    """What a lock, a latch not released yet, or an alarm that has tripped and lasts, says against starts on ports."""
     found = conn.execute(
         """
         SELECT cause, port_no FROM start_lock
-         WHERE pile_id = %(pile_id)s AND lifted_at IS NULL AND (port_no IS NULL OR port_no = %(port_no)s)
+         WHERE pile_id = %(pile_id)s AND lifted_at IS NULL
          UNION ALL
         SELECT start_lock.cause, start_lock.port_no
           FROM command JOIN start_lock ON start_lock.clear_command_id = command.command_id
          WHERE command.pile_id = %(pile_id)s AND command.kind = 'fault_clear'
            AND command.state IN ('pending', 'sent')
-           AND (start_lock.port_no IS NULL OR start_lock.port_no = %(port_no)s)
          UNION ALL
         SELECT 'tripped', port_no FROM alarm
          WHERE pile_id = %(pile_id)s AND cleared_at IS NULL AND closed_at IS NULL AND level = 'trip'
-           AND (port_no IS NULL OR port_no = %(port_no)s)
         """,
-        {"pile_id": pile_id, "port_no": port_no},
+        {"pile_id": pile_id},
     ).fetchall()
-    causes = {(cause, place is None) for cause, place in found}
-    if any(whole_pile for cause, whole_pile in causes if cause != "tripped"):
-        return StartFailure.PILE_LOCKED
-    if causes & {(LockCause.ALARM, False), (LockCause.LATCHED, False)}:
-        return StartFailure.PORT_LOCKED
-    if (LockCause.FAILED_STARTS, False) in causes:
-        return StartFailure.STARTS_KEPT_FAILING
-    return StartFailure.ALARM_LASTS if causes else None
+    judged = {
+        port_no: _gravest({(cause, place is None) for cause, place in found if place in (None, port_no)})
+        for port_no in port_nos
+    }
+    return {port_no: failure for port_no, failure in judged.items() if failure is not None}
 
 
 def locked_since(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> datetime | None:
@@ -174,3 +169,14 @@ def of_episode(conn: Connection[TupleRow], episode_id: int) -> list[Lock]:
             """,
             {"episode_id": episode_id},
         ).fetchall()
+
+
+def _gravest(causes: Set[tuple[str, bool]]) -> StartFailure | None:
+    """What to say of causes against a start, each with whether it holds the whole pile."""
+    if any(whole_pile for cause, whole_pile in causes if cause != "tripped"):
+        return StartFailure.PILE_LOCKED
+    if causes & {(LockCause.ALARM, False), (LockCause.LATCHED, False)}:
+        return StartFailure.PORT_LOCKED
+    if (LockCause.FAILED_STARTS, False) in causes:
+        return StartFailure.STARTS_KEPT_FAILING
+    return StartFailure.ALARM_LASTS if causes else None

@@ -14,12 +14,10 @@ from billing import affordability, agreements, charges, payments, tariffs
 from billing.affordability import Affordable
 from billing.payments import Payment
 from billing.tariff_objects import TariffVersion
-from charging import commands, events, locks, piles, ports, sessions, start_codes, start_failures
+from charging import commands, events, piles, sessions, start_codes, start_failures, ways_to_start
 from charging.commands import CommandKind
 from charging.errors import AmountBuysNothing, AmountRefused, PortUnavailable
 from charging.events import EventKind
-from charging.piles import PileState
-from charging.ports import FREE, PortState
 from charging.session_states import BEFORE_CHARGE, SessionState, StartFailure
 from charging.sessions import ChargingSession
 from charging.start_codes import CodeDesk
@@ -31,18 +29,8 @@ LONGEST_SESSION_S = 10 * 3600
 LONGEST_BY_CODE_S = 12 * 3600
 """How long a pile lets a session run that no command limits."""
 PORT_POWER_LIMIT_W = 1000
-START_ALLOWANCE_DW = 3000
-"""Headroom a new start must find on its pile: 300 W, what an ordinary charger draws."""
 FLOAT_S = 3600
 PLUG_WAIT_S = 120
-
-
-@dataclass(frozen=True)
-class WayToStart:
-    """`obstacle` is what keeps a port from starting; `by_code` that its rider has to type a code in."""
-
-    obstacle: StartFailure | None
-    by_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +61,8 @@ def order(
     """
     if not LEAST_PREPAID_FEN <= amount_fen <= MOST_PREPAID_FEN:
         raise AmountRefused(amount_fen, LEAST_PREPAID_FEN, MOST_PREPAID_FEN)
-    way = way_to_start(conn, pile_id=pile_id, port_no=port_no, codes_sold=codes is not None, now=now)
+    sold = codes is not None
+    way = ways_to_start.of_port(conn, pile_id=pile_id, port_no=port_no, codes_sold=sold, now=now)
     if way.obstacle is not None:
         raise PortUnavailable(pile_id, port_no, way.obstacle)
     site_id = piles.get(conn, pile_id).site_id
@@ -117,58 +106,20 @@ def order(
     return Order(sessions.get(conn, session_id), payment)
 
 
-def way_to_start(
-    conn: Connection[TupleRow], *, pile_id: str, port_no: int, codes_sold: bool, now: datetime
-) -> WayToStart:
-    """How a port can be started now, or what keeps it from that. Raises PileUnknown, PortUnknown."""
-    obstacle = start_obstacle(conn, pile_id=pile_id, port_no=port_no)
-    if obstacle is not StartFailure.PILE_OFFLINE or not codes_sold:
-        return WayToStart(obstacle)
-    if not start_codes.offered(conn, pile_id, now=now):
-        return WayToStart(obstacle)
-    obstacle = start_obstacle(conn, pile_id=pile_id, port_no=port_no, by_code=True)
-    return WayToStart(obstacle, by_code=obstacle is None)
-
-
-def start_obstacle(
-    conn: Connection[TupleRow], *, pile_id: str, port_no: int, by_code: bool = False
-) -> StartFailure | None:
-    """What keeps a port from starting now, None if nothing does; by code it needs no link to its pile.
-
-    Raises PileUnknown, PortUnknown.
-    """
-    pile = piles.get(conn, pile_id)
-    port = ports.get(conn, pile_id=pile_id, port_no=port_no)
-    if pile.state is not PileState.ACTIVE:
-        return StartFailure.PILE_OUT_OF_SERVICE
-    locked = locks.obstacle(conn, pile_id=pile_id, port_no=port_no)
-    if locked is not None:
-        return locked
-    if not pile.online and not by_code:
-        return StartFailure.PILE_OFFLINE
-    if port.state in (PortState.FAULT, PortState.DISABLED):
-        return StartFailure.PORT_FAULT
-    if port.state not in FREE or _occupied(conn, pile_id=pile_id, port_no=port_no):
-        return StartFailure.PORT_BUSY
-    drawn_dw = sum(other.power_dw for other in ports.of_pile(conn, pile_id))
-    starting = _starting(conn, pile_id)
-    if drawn_dw + START_ALLOWANCE_DW * (starting + 1) > pile.power_limit_w * 10:
-        return StartFailure.PILE_OVER_POWER
-    return None
-
-
 def paid(conn: Connection[TupleRow], payment: Payment, *, waits: Waits, now: datetime) -> None:
     """The rider has paid: tell the pile to start, or give everything back at once. A repeat changes nothing."""
     session = sessions.lock_with_port(conn, payment.session_id)
     if session is None or session.state is not SessionState.CREATED:
         return
-    obstacle = start_obstacle(conn, pile_id=session.pile_id, port_no=session.port_no)
+    obstacle = ways_to_start.obstacle(conn, pile_id=session.pile_id, port_no=session.port_no)
     conn.execute(
         "UPDATE charging_session SET paid_at = %(now)s WHERE session_id = %(session_id)s",
         {"now": now, "session_id": session.session_id},
     )
     if obstacle is StartFailure.PILE_OFFLINE and start_codes.usable(conn, session.session_id, now=now):
-        obstacle = start_obstacle(conn, pile_id=session.pile_id, port_no=session.port_no, by_code=True)
+        obstacle = ways_to_start.obstacle(
+            conn, pile_id=session.pile_id, port_no=session.port_no, by_code=True
+        )
         if obstacle is None:
             _await_code(conn, session, now=now)
             return
@@ -254,8 +205,8 @@ def started(
             "session_id": session_id,
         },
     )
-    gone_on = session.state is SessionState.CODE_LAPSED and _occupied(
-        conn, pile_id=session.pile_id, port_no=session.port_no
+    gone_on = session.state is SessionState.CODE_LAPSED and session.port_no in ways_to_start.held_ports(
+        conn, session.pile_id
     )
     # A code used before it lapsed, heard of after the port was sold anew: only its settlement is still to come.
     target = SessionState.AWAITING_SETTLEMENT if gone_on else SessionState.CHARGING
@@ -370,30 +321,3 @@ def _answer(
         conn, command_id=command_id, pile_id=pile_id, done=done, result=result, now=now, kind=kind
     )
     return None if command is None else command.session_id
-
-
-def _starting(conn: Connection[TupleRow], pile_id: str) -> int:
-    """How many sessions of a pile will draw power soon and do not yet."""
-    row = conn.execute(
-        """
-        SELECT count(*) FROM charging_session
-         WHERE pile_id = %(pile_id)s AND state IN ('paid', 'starting', 'pending_plug')
-        """,
-        {"pile_id": pile_id},
-    ).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _occupied(conn: Connection[TupleRow], *, pile_id: str, port_no: int) -> bool:
-    return (
-        conn.execute(
-            """
-            SELECT session_id FROM charging_session
-             WHERE pile_id = %(pile_id)s AND port_no = %(port_no)s
-               AND state IN ('paid', 'awaiting_code', 'starting', 'pending_plug', 'charging', 'stopping')
-             LIMIT 1
-            """,
-            {"pile_id": pile_id, "port_no": port_no},
-        ).fetchone()
-        is not None
-    )

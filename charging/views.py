@@ -13,9 +13,9 @@ from billing.rating import ChargingPeriod
 from charging import live_readings, session_curves
 from charging.live_readings import Reading
 from charging.piles import Pile
-from charging.ports import FREE, Port
+from charging.ports import Port
 from charging.session_curves import SlotReading
-from charging.session_states import ON_PORT, UNDER_WAY, SessionState
+from charging.session_states import UNDER_WAY, SessionState
 from charging.sessions import ChargingSession
 
 
@@ -160,26 +160,6 @@ def ports_of(conn: Connection[TupleRow], pile_ids: Sequence[str]) -> dict[str, l
         for port in cursor:
             found[port.pile_id].append(port)
     return found
-
-
-def free_ports(conn: Connection[TupleRow], pile_id: str) -> list[int]:
-    """The numbers of a pile's ports that no session and no lock holds and whose state lets a rider start."""
-    rows = conn.execute(
-        """
-        SELECT port_no FROM pile_port
-         WHERE pile_id = %(pile_id)s AND state = ANY(%(free)s)
-           AND NOT EXISTS (SELECT FROM charging_session
-                            WHERE charging_session.pile_id = pile_port.pile_id
-                              AND charging_session.port_no = pile_port.port_no
-                              AND charging_session.state = ANY(%(on_port)s))
-           AND NOT EXISTS (SELECT FROM start_lock
-                            WHERE start_lock.pile_id = pile_port.pile_id AND lifted_at IS NULL
-                              AND (start_lock.port_no IS NULL OR start_lock.port_no = pile_port.port_no))
-         ORDER BY port_no
-        """,
-        {"pile_id": pile_id, "free": sorted(FREE), "on_port": sorted(ON_PORT)},
-    ).fetchall()
-    return [port_no for (port_no,) in rows]
 
 
 def _sessions(conn: Connection[TupleRow], session_ids: Sequence[UUID]) -> list[ChargingSession]:

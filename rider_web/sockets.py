@@ -12,7 +12,7 @@ from billing import affordability, price_cards, rail_calls, tariffs
 from billing.errors import PaymentConflict, TariffMissing
 from billing.rail_calls import RailDesk
 from billing.tariff_objects import TariffVersion
-from charging import piles, ports, sites, starts, views
+from charging import piles, ports, sites, starts, ways_to_start
 from charging.ports import PortState
 from charging.session_states import StartFailure
 from charging.start_codes import CodeDesk
@@ -35,13 +35,13 @@ _CONDITIONS = {
     StartFailure.STARTS_KEPT_FAILING: "starts_kept_failing",
 }
 
-_OTHERS_MAY_BE_FREE = frozenset({"busy", "fault", "disabled", "safety", "starts_kept_failing"})
-"""Conditions in which another socket of the same pile may be free."""
-
 
 @dataclass(frozen=True)
 class Socket:
-    """A socket with its place; `condition` is one of rider_web.wording.PORT_TITLES."""
+    """A socket with its place; `condition` is one of rider_web.wording.PORT_TITLES.
+
+    `free_ports` are the sockets of its pile that can be started instead, where it cannot.
+    """
 
     pile_id: str
     port_no: int
@@ -66,12 +66,14 @@ def look(
     conn: Connection[TupleRow], *, pile_id: str, port_no: int, codes_sold: bool, now: datetime
 ) -> Socket:
     """What a rider finds at a socket. Raises PileUnknown, PortUnknown."""
-    way = starts.way_to_start(conn, pile_id=pile_id, port_no=port_no, codes_sold=codes_sold, now=now)
+    ways = ways_to_start.of_pile(conn, pile_id, codes_sold=codes_sold, now=now)
+    port = ports.get(conn, pile_id=pile_id, port_no=port_no)
+    way = ways[port_no]
     pile = piles.get(conn, pile_id)
     site = sites.get(conn, pile.site_id)
     startable = "by_code" if way.by_code else "free"
     condition = startable if way.obstacle is None else _CONDITIONS[way.obstacle]
-    free = views.free_ports(conn, pile_id) if condition in _OTHERS_MAY_BE_FREE else []
+    startable_too = [number for number, other in ways.items() if other.obstacle is None]
     try:
         tariff = tariffs.current(conn, site_id=site.site_id, at=now)
     except TariffMissing:
@@ -83,8 +85,8 @@ def look(
         site_name=site.name,
         address=site.address,
         condition=condition,
-        state=ports.get(conn, pile_id=pile_id, port_no=port_no).state,
-        free_ports=tuple(free),
+        state=port.state,
+        free_ports=tuple(startable_too) if way.obstacle is not None else (),
         tariff=tariff,
     )
 

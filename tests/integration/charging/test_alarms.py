@@ -9,7 +9,7 @@ import pytest
 from psycopg.errors import RestrictViolation
 
 from billing import ledger_audit
-from charging import alarm_evidence, alarm_records, alarms, piles, safety_rules, sessions, starts
+from charging import alarm_evidence, alarm_records, alarms, piles, safety_rules, sessions, ways_to_start
 from charging.alarm_kinds import AlarmAction, AlarmKind, AlarmLevel, Severity
 from charging.alarms import Known
 from charging.commands import CommandKind
@@ -69,8 +69,8 @@ def test_a_trip_of_a_port_locks_that_port_only(stand: Stand) -> None:
     assert [lock.port_no for lock in held(stand)] == [1]
     assert bodies(stand, CommandKind.STOP) == []  # the pile has ended it and will tell how
     assert sessions.get(stand.conn, other.session_id).state is SessionState.CHARGING
-    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=1) is StartFailure.PORT_LOCKED
-    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=3) is None
+    assert ways_to_start.obstacle(stand.conn, pile_id=PILE, port_no=1) is StartFailure.PORT_LOCKED
+    assert ways_to_start.obstacle(stand.conn, pile_id=PILE, port_no=3) is None
     [notice] = rider_notices(stand, tripped.session_id)
     assert notice.severity is Severity.DANGER
     assert rider_notices(stand, other.session_id) == []
@@ -87,7 +87,7 @@ def test_a_warning_informs_and_changes_nothing(stand: Stand) -> None:
     tell(stand, report(stand, AlarmKind.SMOKE, WARN, port_no=1))
     assert held(stand) == []
     assert sessions.get(stand.conn, charge.session_id).state is SessionState.CHARGING
-    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=2) is None
+    assert ways_to_start.obstacle(stand.conn, pile_id=PILE, port_no=2) is None
     [told] = party_notices(stand)
     assert (told.kind, told.severity) == (NoticeKind.ALARM, Severity.WARNING)
     [rider] = rider_notices(stand, charge.session_id)
@@ -98,9 +98,9 @@ def test_a_trip_that_is_over_by_itself_refuses_starts_only_while_it_lasts(stand:
     told = report(stand, AlarmKind.UNDER_VOLTAGE, port_no=None)
     tell(stand, told)
     assert held(stand) == []
-    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=1) is StartFailure.ALARM_LASTS
+    assert ways_to_start.obstacle(stand.conn, pile_id=PILE, port_no=1) is StartFailure.ALARM_LASTS
     tell(stand, over(stand, told))
-    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=1) is None
+    assert ways_to_start.obstacle(stand.conn, pile_id=PILE, port_no=1) is None
 
 
 def test_the_pile_s_word_that_it_is_over_lifts_no_lock(stand: Stand) -> None:
@@ -110,7 +110,7 @@ def test_the_pile_s_word_that_it_is_over_lifts_no_lock(stand: Stand) -> None:
     tell(stand, over(stand, told))
     stand.sweep()
     assert len(held(stand)) == 1
-    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=1) is StartFailure.PILE_LOCKED
+    assert ways_to_start.obstacle(stand.conn, pile_id=PILE, port_no=1) is StartFailure.PILE_LOCKED
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from charging import alarm_records, clearing, command_answers, locks, piles, starts
+from charging import alarm_records, clearing, command_answers, locks, piles, ways_to_start
 from charging.alarm_kinds import AlarmKind
 from charging.alarm_records import Alarm
 from charging.command_answers import Answer
@@ -111,11 +111,11 @@ def test_nothing_is_sold_until_the_pile_has_released_its_latch(stand: Stand, por
     stand.now += timedelta(minutes=1)
     clear(stand, told.alarm_id)
     locked = StartFailure.PORT_LOCKED if port_no else StartFailure.PILE_LOCKED
-    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=2) is locked
+    assert ways_to_start.obstacle(stand.conn, pile_id=PILE, port_no=2) is locked
     assert locks.locked_since(stand.conn, pile_id=PILE, port_no=2) == stand.now - timedelta(minutes=1)
-    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=3) is (None if port_no else locked)
+    assert ways_to_start.obstacle(stand.conn, pile_id=PILE, port_no=3) is (None if port_no else locked)
     answered(stand, done=True)
-    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=2) is None
+    assert ways_to_start.obstacle(stand.conn, pile_id=PILE, port_no=2) is None
     assert locks.locked_since(stand.conn, pile_id=PILE, port_no=2) is None
 
 

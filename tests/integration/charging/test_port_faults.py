@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from charging import alarm_records, safety_rules, starts
+from charging import alarm_records, safety_rules, ways_to_start
 from charging.alarm_kinds import AlarmAction, AlarmKind, AlarmLevel
 from charging.alarm_records import AlarmSource
 from charging.ports import PortState
@@ -59,7 +59,7 @@ def test_smoke_told_by_a_port_s_state_alone_is_acted_on_within_seconds(stand: St
     say_port(stand, PortState.FAULT, fault="smoke", seq=2, port_no=4)
     wait(stand, 5)
     assert [lock.port_no for lock in held(stand)] == [None]
-    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=1) is StartFailure.PILE_LOCKED
+    assert ways_to_start.obstacle(stand.conn, pile_id=PILE, port_no=1) is StartFailure.PILE_LOCKED
 
 
 def test_a_fault_behind_the_pile_s_own_alarm_is_no_second_one(stand: Stand) -> None:

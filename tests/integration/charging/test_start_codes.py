@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from billing import charges, refunds
-from charging import events, sessions, start_codes, starts
+from charging import events, sessions, start_codes, ways_to_start
 from charging.errors import PortUnavailable
 from charging.events import EventKind
 from charging.session_states import SessionSource, SessionState, StartFailure
@@ -58,7 +58,7 @@ def test_without_codes_an_offline_pile_is_refused(stand: Stand) -> None:
 def test_a_pile_not_heard_of_for_a_day_or_that_takes_no_codes_is_not_sold(stand: Stand) -> None:
     code_stand.lose_link(stand)
     late = stand.now + start_codes.SEEN_WITHIN + timedelta(minutes=1)
-    way = starts.way_to_start(stand.conn, pile_id=PILE, port_no=1, codes_sold=True, now=late)
+    way = ways_to_start.of_port(stand.conn, pile_id=PILE, port_no=1, codes_sold=True, now=late)
     assert way.obstacle is StartFailure.PILE_OFFLINE
     stand.conn.execute(
         """
@@ -67,14 +67,14 @@ def test_a_pile_not_heard_of_for_a_day_or_that_takes_no_codes_is_not_sold(stand:
         """,
         (PILE,),
     )
-    way = starts.way_to_start(stand.conn, pile_id=PILE, port_no=1, codes_sold=True, now=stand.now)
+    way = ways_to_start.of_port(stand.conn, pile_id=PILE, port_no=1, codes_sold=True, now=stand.now)
     assert way.obstacle is StartFailure.PILE_OFFLINE
 
 
 def test_a_port_known_to_be_faulty_is_not_sold_by_code(stand: Stand) -> None:
     code_stand.port_fault(stand, 1)
     code_stand.lose_link(stand)
-    way = starts.way_to_start(stand.conn, pile_id=PILE, port_no=1, codes_sold=True, now=stand.now)
+    way = ways_to_start.of_port(stand.conn, pile_id=PILE, port_no=1, codes_sold=True, now=stand.now)
     assert (way.obstacle, way.by_code) == (StartFailure.PORT_FAULT, False)
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from charging import clearing, ports, start_failures, starts, views
+from charging import clearing, ports, start_failures, starts, ways_to_start
 from charging.commands import CommandKind
 from charging.locks import LockCause
 from charging.notices import NoticeKind
@@ -49,9 +49,10 @@ def test_three_failed_starts_in_a_row_take_the_socket_out_of_service(stand: Stan
         assert (notice.kind, notice.facts["failures"]) == (NoticeKind.PORT_DISABLED, 3)
     [told] = rider_notices(stand, last.session_id)
     assert "已停用" in told.words_zh
-    obstacle = starts.start_obstacle(stand.conn, pile_id=PILE, port_no=1)
+    obstacle = ways_to_start.obstacle(stand.conn, pile_id=PILE, port_no=1)
     assert obstacle is StartFailure.STARTS_KEPT_FAILING
-    assert 1 not in views.free_ports(stand.conn, PILE)
+    listed = ways_to_start.of_pile(stand.conn, PILE, codes_sold=False, now=stand.now)
+    assert [port_no for port_no, way in listed.items() if way.obstacle is not None] == [1]
 
 
 def test_a_silent_pile_counts_only_where_it_was_told(stand: Stand) -> None:
@@ -103,7 +104,7 @@ def test_a_person_puts_the_socket_back_and_the_count_begins_anew(stand: Stand) -
     [lock] = held(stand)
     clearing.lift(stand.conn, lock_id=lock.lock_id, by="a", reason="b", override=False, now=stand.now)
     assert {"port": 1, "enabled": True} in bodies(stand, CommandKind.PORT_SET)
-    assert starts.start_obstacle(stand.conn, pile_id=PILE, port_no=1) is None
+    assert ways_to_start.obstacle(stand.conn, pile_id=PILE, port_no=1) is None
     refuse(stand, "relay_welded")
     assert held(stand) == []
 

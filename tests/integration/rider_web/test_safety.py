@@ -64,3 +64,20 @@ def test_a_socket_whose_starts_keep_failing_says_so(stand: StreetStand) -> None:
     assert port["condition"] == "starts_kept_failing"
     assert "several times" in port["advice"]
     assert port["free_ports"] == [1, 2, 3, 4, 6, 7, 8, 9, 10]
+
+
+def test_a_socket_whose_pile_has_not_released_its_latch_yet_is_not_offered_beside_another(
+    stand: StreetStand,
+) -> None:
+    alarm(stand, AlarmKind.LEAKAGE, over=True)
+    [lock] = stand.operator.get(f"/piles/{PILE}").json()["locks"]
+    look = {"by": "王师傅", "reason": "dried"}
+    assert stand.operator.post(f"/locks/{lock['lock_id']}/lift", json=look).is_success
+    stand.charging(port_no=5)
+    offered = stand.http.get(f"/api/rider/ports/{PILE}/5").json()["free_ports"]
+    conditions = {
+        port_no: stand.http.get(f"/api/rider/ports/{PILE}/{port_no}").json()["condition"]
+        for port_no in range(1, 11)
+    }
+    assert (conditions[2], conditions[5]) == ("safety", "busy")
+    assert offered == [port_no for port_no, condition in conditions.items() if condition == "free"]
