@@ -9,37 +9,17 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from struct import Struct
 from typing import NamedTuple
-from uuid import UUID
 
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
+from charging import sample_columns
+from charging.port_samples import PortSample
+from charging.sample_columns import SampledFrame, SampleRange
 from database.packed_arrays import TextArray, TimestamptzArray, microseconds
 
 WRITE_BYTES = 64 * 1024
 """About so much is handed to the connection at once: the server stores it while the next rows are packed."""
-
-
-class PortSample(NamedTuple):
-    """One busy port's reading; `phase` is 0 constant current, 1 constant voltage, 2 float, 3 idle.
-
-    Minimum, maximum and mean cover the `window_s` before the sample.
-    """
-
-    port_no: int
-    session_id: UUID
-    elapsed_s: int
-    window_s: int
-    voltage_dv: int
-    current_ma: int
-    power_dw: int
-    power_factor_milli: int
-    energy_dwh: int
-    power_min_dw: int
-    power_max_dw: int
-    power_mean_dw: int
-    temperature_dc: int
-    phase: int
 
 
 class MeterFrame(NamedTuple):
@@ -49,6 +29,7 @@ class MeterFrame(NamedTuple):
     sampled_at: datetime
     received_at: datetime
     samples: Sequence[PortSample]
+    """Where it is a part of a block, its rows are packed by column."""
     dated: bool = True
 
 
@@ -88,8 +69,8 @@ def copy(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> None:
             """
         ) as rows,
     ):
-        for chunk in _packed(frames):
-            rows.write(chunk)
+        for piece in packed(frames):
+            rows.write(piece)
 
 
 def insert(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> None:
@@ -121,9 +102,31 @@ _INSTANTS = Struct("!iqiq")
 _SAMPLE = Struct("!" + "ih i16s ii ih ih ii ii ih iq ii ii ii ih ih".replace(" ", ""))
 
 
-def _packed(frames: Sequence[MeterFrame]) -> Iterator[bytes]:
-    """The samples as a COPY file, in pieces of about WRITE_BYTES."""
-    piece = [_SIGNATURE]
+def packed(frames: Sequence[MeterFrame]) -> Iterator[bytes | memoryview]:
+    """The samples as a COPY file, in pieces of about WRITE_BYTES or of so many rows."""
+    in_blocks: list[SampledFrame] = []
+    others: list[MeterFrame] = []
+    for frame in frames:
+        samples = frame.samples
+        if isinstance(samples, SampleRange):
+            in_blocks.append(
+                SampledFrame(
+                    frame.pile_id.encode(),
+                    microseconds(frame.sampled_at),
+                    microseconds(frame.received_at),
+                    samples,
+                )
+            )
+        else:
+            others.append(frame)
+    yield _SIGNATURE
+    yield from sample_columns.packed(in_blocks)
+    yield from _packed_one_by_one(others)
+    yield _TRAILER
+
+
+def _packed_one_by_one(frames: Sequence[MeterFrame]) -> Iterator[bytes]:
+    piece: list[bytes] = []
     size = 0
     pack = _SAMPLE.pack
     for frame in frames:
@@ -150,5 +153,4 @@ def _packed(frames: Sequence[MeterFrame]) -> Iterator[bytes]:
             yield b"".join(piece)
             piece.clear()
             size = 0
-    piece.append(_TRAILER)
     yield b"".join(piece)

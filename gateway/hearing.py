@@ -3,7 +3,7 @@
 `now` is when the frame arrived. A function returns what the pile is to be told once all of it is committed.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,8 +13,10 @@ from uuid import UUID
 from charging import configurations, firmware_reports, piles, ports, settlements, shown_tariffs, starts
 from charging.command_answers import Answer
 from charging.errors import SettlementInconsistent
-from charging.meter_rows import MeterFrame, PortSample
+from charging.meter_rows import MeterFrame
 from charging.pile_care import Report
+from charging.port_samples import PortSample
+from charging.sample_columns import SampleBlock, SampleRange
 from charging.waits import Waits
 from database.pool import Connection
 from gateway.errors import Refusal
@@ -23,6 +25,7 @@ from gateway.link import Frame
 from protocol import messages
 from protocol.envelope import Counter
 from protocol.fields import Message, WireEnum
+from protocol.sample_columns import SampleRange as ReadSamples
 from protocol.words import ClockState, CommandResult, PortState, SettlementResult, StartResult, StopResult
 
 USUAL_WAITS = Waits()
@@ -249,16 +252,31 @@ def settlement(conn: Connection, heard: Heard) -> Reply:
     return Reply(heard.pile_id, acknowledge, refusal=refusal)
 
 
-def meter_frame(heard: Heard) -> MeterFrame:
-    """A meter frame in charging's words."""
-    message = heard.says(messages.MeterFrame)
-    return MeterFrame(
-        pile_id=heard.pile_id,
-        sampled_at=instant(message.sampled_at_ms),
-        received_at=heard.frame.received_at,
-        dated=message.clock is not ClockState.NONE,
-        samples=list(map(_port_sample, message.samples)),
-    )
+def meter_frames(heard: Sequence[Heard]) -> list[MeterFrame]:
+    """Meter frames in charging's words; samples read by column stay in columns."""
+    blocks: dict[int, SampleBlock] = {}
+    frames: list[MeterFrame] = []
+    for one in heard:
+        message = one.says(messages.MeterFrame)
+        said = message.samples
+        if isinstance(said, ReadSamples):
+            read = said.block
+            block = blocks.get(id(read))
+            if block is None:
+                block = blocks[id(read)] = SampleBlock(read.columns, read.sessions)
+            samples = SampleRange(block, said.start, said.stop)
+        else:
+            samples = list(map(_port_sample, said))
+        frames.append(
+            MeterFrame(
+                one.pile_id,
+                instant(message.sampled_at_ms),
+                one.frame.received_at,
+                samples,
+                dated=message.clock is not ClockState.NONE,
+            )
+        )
+    return frames
 
 
 def sampled_ms(heard: Iterable[Heard]) -> list[int]:

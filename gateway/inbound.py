@@ -20,11 +20,11 @@ from gateway.identity_watch import IdentityWatch, Sign
 from gateway.link import Frame
 from gateway.pile_registry import KnownPile, PileRegistry
 from gateway.replay_window import ReplayWindow
-from protocol import codec, messages, topics
+from protocol import codec, messages, sample_columns, topics
 from protocol.envelope import Counter, Opened, Opener
 from protocol.errors import BadTopic, ProtocolError, UnknownEpoch
 from protocol.fields import Message
-from protocol.messages import UnknownMessage
+from protocol.messages import MeterFrame, UnknownMessage
 from protocol.topics import Direction, Topic
 
 Handler = Callable[[Connection, Heard], Reply | None]
@@ -139,7 +139,27 @@ class Inbound:
 
         It judges nothing: what cannot be opened, for whatever reason, is left to `read`.
         """
-        return [self._open_ahead(frame) for frame in frames]
+        ahead: list[Ahead | None] = [None] * len(frames)
+        metered: list[tuple[int, Opener, Opened]] = []
+        for place, frame in enumerate(frames):
+            topic = _parse(frame.topic)
+            known = self._registry.find(topic.pile_id) if topic is not None else None
+            if topic is None or known is None or (opener := known.opener) is None:
+                continue
+            try:
+                opened = opener.open(frame.topic, frame.payload)
+                if topic.message == MeterFrame.message and topic.direction is Direction.UP:
+                    metered.append((place, opener, opened))
+                    continue
+                message = codec.decode(topic.direction, topic.message, opened.body)
+            except ProtocolError:
+                continue
+            ahead[place] = Ahead(opener, opened, message)
+        said = sample_columns.decode([opened.body for _, _, opened in metered])
+        for (place, opener, opened), message in zip(metered, said, strict=True):
+            if message is not None:
+                ahead[place] = Ahead(opener, opened, message)
+        return ahead
 
     def read(
         self, conn: Connection, frames: Sequence[Frame], opened: Sequence["Ahead | None"] = ()
@@ -216,18 +236,6 @@ class Inbound:
         reading = self._read(conn, frame, topic, batch)
         nested = _carried_child(reading) is not None
         return Refused(frame, Refusal.NOT_THIS_HOSTS_CHILD) if nested else reading
-
-    def _open_ahead(self, frame: Frame) -> "Ahead | None":
-        topic = _parse(frame.topic)
-        known = self._registry.find(topic.pile_id) if topic is not None else None
-        if topic is None or known is None or known.opener is None:
-            return None
-        opener = known.opener
-        try:
-            opened = opener.open(frame.topic, frame.payload)
-            return Ahead(opener, opened, codec.decode(topic.direction, topic.message, opened.body))
-        except ProtocolError:
-            return None
 
     def _read(
         self,

@@ -209,7 +209,7 @@ class Writer:
                 sessions.hold(conn, order.sessions(), of_piles=order.alarmed_piles())
             stored.handle(conn, order.reports)
             if order.meter_frames:
-                meter.write_batch(conn, [hearing.meter_frame(heard) for heard in order.meter_frames])
+                meter.write_batch(conn, hearing.meter_frames(order.meter_frames))
             stored.handle(conn, order.money)
             command_answers.take(conn, [hearing.answer(heard) for heard in order.answers])
             self._presence.note(stored.heard, but=order.wills)

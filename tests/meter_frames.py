@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from uuid import UUID
+
+import numpy as np
 
 from charging import piles, sites
 from charging.errors import PileExists
-from charging.meter_rows import MeterFrame, PortSample
+from charging.meter_rows import MeterFrame
+from charging.port_samples import COLUMNS, PortSample
+from charging.sample_columns import SampleBlock, SampleRange
 from database.pool import Connection
 
 SITE = "yard"
@@ -67,4 +72,20 @@ def steady(
             ],
         )
         for index in range(count)
+    ]
+
+
+def in_a_block(frames: Sequence[MeterFrame]) -> list[MeterFrame]:
+    """The same frames, their samples in one block."""
+    rows = [sample for frame in frames for sample in frame.samples]
+    columns = [
+        None if size == 16 else np.array([row[place] for row in rows], np.int64)
+        for place, (_, size) in enumerate(COLUMNS)
+    ]
+    raw = b"".join(row.session_id.bytes for row in rows)
+    block = SampleBlock(columns, np.frombuffer(raw, ">u8").reshape(-1, 2))
+    ends = list(accumulate(len(frame.samples) for frame in frames))
+    return [
+        frame._replace(samples=SampleRange(block, end - len(frame.samples), end))
+        for frame, end in zip(frames, ends, strict=True)
     ]

@@ -12,6 +12,7 @@ from charging.meter_rows import MeterFrame, PortSample
 from charging.piles import Telemetry
 from charging.session_curves import SampleSpan
 from database.pool import Connection
+from tests.meter_frames import in_a_block
 
 START = datetime(2026, 3, 1, 12, 10, tzinfo=UTC)
 SESSIONS = [uuid4() for _ in range(3)]
@@ -66,6 +67,17 @@ def test_frames_sent_twice_in_any_batches_are_stored_once(conn: Connection, take
     again = meter.write_batch(conn, frames[5:] + frames[10:], takes_copy=takes_copy)
     assert (first.frames, again.frames) == (12, 8)
     assert stored(conn) == (20, 60, 60)
+
+
+def test_samples_in_columns_are_stored_as_others_are(conn: Connection) -> None:
+    frames = [frame(pile_id, elapsed_s) for pile_id in ("P1", "P-22") for elapsed_s in range(0, 300, 30)]
+    meter.write_batch(conn, in_a_block(frames)[:12])
+    meter.write_batch(conn, [*in_a_block(frames)[5:], *in_a_block(frames)[10:]])
+    rows = conn.execute("TABLE meter_sample").fetchall()
+    conn.rollback()
+    meter.write_batch(conn, frames)
+    assert sorted(rows) == sorted(conn.execute("TABLE meter_sample").fetchall())
+    assert len(rows) == 60
 
 
 def test_of_two_frames_of_one_instant_in_a_batch_the_first_counts(conn: Connection) -> None:

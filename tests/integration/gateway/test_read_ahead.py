@@ -18,6 +18,7 @@ from gateway.pile_registry import STANDING_MAX_AGE_S, PileRegistry
 from gateway.read_ahead import AHEAD_FRAMES, ReadAhead
 from gateway.replay_window import ReplayWindow
 from gateway.sample_batch import BatchLimits, SampleBatch
+from protocol.sample_columns import FEWEST_BODIES
 from tests.integration.gateway.conftest import VAULT, WAIT_S, HandPile, now
 
 if TYPE_CHECKING:
@@ -83,20 +84,21 @@ def _told(readings: Sequence[Reading]) -> list[object]:
     ]
 
 
+@pytest.mark.parametrize("company", [0, FEWEST_BODIES])
 def test_frames_opened_ahead_are_read_as_others_are(
-    pile: HandPile, inbound: Inbound, pool: ConnectionPool[Connection]
+    pile: HandPile, inbound: Inbound, pool: ConnectionPool[Connection], company: int
 ) -> None:
-    first, second, third = _frames(pile, 3)
+    first, second, third, *others = _frames(pile, 3 + company)
     damaged = third._replace(payload=third.payload[:-1] + b"\0")
     nonsense = _delivered(pile.topic("meter"), pile.seal_body(pile.topic("meter"), b"\x80"))
     stranger = first._replace(topic=pile.topic("meter", pile_id="XX-99"))
-    frames = [first, first._replace(redelivered=True), second, damaged, nonsense, stranger]
+    frames = [first, first._replace(redelivered=True), second, damaged, nonsense, stranger, *others]
     with pool.connection() as conn:
         expected = _told(inbound.read(conn, frames))
         opened = inbound.open_ahead(frames)
-        assert [ahead is not None for ahead in opened] == [True, True, True, False, False, False]
+        assert [ahead is not None for ahead in opened] == [*[True] * 3, *[False] * 3, *[True] * company]
         assert _told(inbound.read(conn, frames, opened)) == expected
-    assert expected[3:] == ["forged", "malformed", "unknown_pile"]
+    assert expected[3:6] == ["forged", "malformed", "unknown_pile"]
 
 
 def test_what_was_committed_after_a_frame_was_opened_makes_it_a_repeat(

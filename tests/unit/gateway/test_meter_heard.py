@@ -4,11 +4,14 @@ from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
-from charging.meter_rows import PortSample
+import pytest
+
+from charging.port_samples import PortSample
+from charging.sample_columns import SampleRange
 from gateway import hearing
 from gateway.hearing import Heard
 from gateway.link import Frame
-from protocol import messages
+from protocol import codec, messages, sample_columns
 from protocol.envelope import Counter
 from protocol.words import ClockState, Phase
 
@@ -37,10 +40,18 @@ def _heard(clock: ClockState) -> Heard:
     return Heard(frame, "P-1", 1, Counter(1, 1), message)
 
 
-def test_every_value_of_a_sample_keeps_its_name() -> None:
+@pytest.mark.parametrize("by_column", [False, True])
+def test_every_value_of_a_sample_keeps_its_name(by_column: bool) -> None:
     heard = _heard(ClockState.SYNCED)
-    [said] = heard.says(messages.MeterFrame).samples
-    [sample] = hearing.meter_frame(heard).samples
+    message = heard.says(messages.MeterFrame)
+    [said] = message.samples
+    if by_column:
+        [read] = sample_columns.read([codec.encode(message)])
+        assert read is not None
+        heard = heard._replace(message=read)
+    [frame] = hearing.meter_frames([heard])
+    assert isinstance(frame.samples, SampleRange) is by_column
+    [sample] = frame.samples
     assert isinstance(sample, PortSample)
     told = {**said._asdict(), "port_no": said.port}
     del told["port"]
@@ -48,7 +59,8 @@ def test_every_value_of_a_sample_keeps_its_name() -> None:
 
 
 def test_a_frame_keeps_the_piles_instant_and_ours() -> None:
-    frame = hearing.meter_frame(_heard(ClockState.SYNCED))
+    [frame] = hearing.meter_frames([_heard(ClockState.SYNCED)])
     assert (frame.pile_id, frame.received_at, frame.dated) == ("P-1", NOW, True)
     assert frame.sampled_at == datetime.fromtimestamp(1_790_000_000, UTC).replace(microsecond=123_000)
-    assert not hearing.meter_frame(_heard(ClockState.NONE)).dated
+    [undated] = hearing.meter_frames([_heard(ClockState.NONE)])
+    assert not undated.dated

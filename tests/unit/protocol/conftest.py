@@ -19,6 +19,12 @@ def any_message() -> Callable[[], st.SearchStrategy[Message]]:
     return messages
 
 
+@pytest.fixture(scope="session")
+def messages_of_type() -> Callable[[type[Message]], st.SearchStrategy[Message]]:
+    """A strategy for any message of one type."""
+    return messages_of
+
+
 def messages() -> st.SearchStrategy[Message]:
     """Any message of the catalogue."""
     return st.one_of([messages_of(cls) for cls in fields.catalogue()])
