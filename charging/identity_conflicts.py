@@ -102,13 +102,16 @@ def observed(
     return True
 
 
-def of_pile(conn: Connection[TupleRow], pile_id: str, *, limit: int) -> list[Conflict]:
-    """A pile's newest episodes, newest first."""
+def of_pile(
+    conn: Connection[TupleRow], pile_id: str, *, limit: int, before: int | None = None
+) -> list[Conflict]:
+    """A pile's episodes, newest first; `before` is the conflict id to go on from."""
     with conn.cursor(row_factory=class_row(Conflict)) as cursor:
         return cursor.execute(
             """
             SELECT conflict_id, pile_id, kind, began_at, last_at, observations, detail FROM identity_conflict
-             WHERE pile_id = %(pile_id)s ORDER BY conflict_id DESC LIMIT %(limit)s
+             WHERE pile_id = %(pile_id)s AND (%(before)s::bigint IS NULL OR conflict_id < %(before)s)
+             ORDER BY conflict_id DESC LIMIT %(limit)s
             """,
-            {"pile_id": pile_id, "limit": limit},
+            {"pile_id": pile_id, "limit": limit, "before": before},
         ).fetchall()

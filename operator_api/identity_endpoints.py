@@ -14,15 +14,15 @@ from charging.pile_states import PileState
 from operator_api import cursors, identity_models
 from operator_api.command_endpoints import Desk, WaitS
 from operator_api.command_models import CommandView
-from operator_api.identity_models import ConflictView, NewStateChange, StateChangePage, StateView
+from operator_api.identity_models import ConflictPage, NewStateChange, StateChangePage, StateView
 from operator_api.parameters import PILE_ID_PATTERN, Cursor
 from operator_api.problems import NOT_FOUND, ErrorBody, OperatorRoute
 from operator_api.service import OperatorService
 
-MOST_CHANGES = 200
-CONFLICTS_SHOWN = 50
+MOST_ROWS = 200
 
 PileId = Annotated[str, Path(max_length=64, pattern=PILE_ID_PATTERN, description="Pile id")]
+Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="At most so many")]
 _MOVED = NOT_FOUND | {
     409: {"model": ErrorBody, "description": "That state may not follow the one the pile is in"}
 }
@@ -73,11 +73,7 @@ def _read(router: APIRouter, service: OperatorService) -> None:
         summary="Every change of a pile's state, newest first: who, why, when",
         responses=NOT_FOUND,
     )
-    def list_changes(
-        pile_id: PileId,
-        limit: Annotated[int, Query(ge=1, le=MOST_CHANGES, description="At most so many")] = 50,
-        cursor: Cursor = None,
-    ) -> StateChangePage:
+    def list_changes(pile_id: PileId, limit: Limit = 50, cursor: Cursor = None) -> StateChangePage:
         before = cursors.read_number(cursor)
         with service.pool.connection() as conn:
             piles.get(conn, pile_id)
@@ -93,11 +89,16 @@ def _read(router: APIRouter, service: OperatorService) -> None:
         summary="When two devices seemed to speak as this pile, newest first",
         responses=NOT_FOUND,
     )
-    def list_conflicts(pile_id: PileId) -> list[ConflictView]:
+    def list_conflicts(pile_id: PileId, limit: Limit = 50, cursor: Cursor = None) -> ConflictPage:
+        before = cursors.read_number(cursor)
         with service.pool.connection() as conn:
             piles.get(conn, pile_id)
-            found = identity_conflicts.of_pile(conn, pile_id, limit=CONFLICTS_SHOWN)
-        return [identity_models.conflict_view(conflict) for conflict in found]
+            found = identity_conflicts.of_pile(conn, pile_id, limit=limit + 1, before=before)
+        page = found[:limit]
+        return ConflictPage(
+            conflicts=[identity_models.conflict_view(conflict) for conflict in page],
+            next_cursor=cursors.write_text(str(page[-1].conflict_id)) if len(found) > limit else None,
+        )
 
 
 def _rotate(router: APIRouter, service: OperatorService, vault: SecretVault) -> None:

@@ -60,6 +60,13 @@ class ConflictView(BaseModel):
     detail: Mapping[str, Any] = Field(description="The numbers that showed it first")
 
 
+class ConflictPage(BaseModel):
+    """A pile's episodes, newest first."""
+
+    conflicts: list[ConflictView]
+    next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last")
+
+
 def change_view(change: StateChange) -> StateChangeView:
     """A change as JSON."""
     return StateChangeView(

@@ -1,6 +1,6 @@
 """A pile's identity in the operator's hands: states with their audit, conflicts, parents and new secrets."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -24,6 +24,23 @@ def state(stand: StreetStand) -> tuple[str, bool]:
 
 def changes(stand: StreetStand, **params: Any) -> dict[str, Any]:
     return stand.operator.get(f"/piles/{PILE}/state-changes", params=params).json()
+
+
+def conflicts(stand: StreetStand, **params: Any) -> dict[str, Any]:
+    return stand.operator.get(f"/piles/{PILE}/identity-conflicts", params=params).json()
+
+
+def see_conflict(stand: StreetStand, *, at: datetime) -> None:
+    with stand.pool.connection() as conn:
+        identity_conflicts.observed(
+            conn,
+            pile_id=PILE,
+            kind=ConflictKind.DUPLICATE_IDENTITY,
+            observations=3,
+            detail={"boot": 7},
+            episode=timedelta(minutes=10),
+            now=at,
+        )
 
 
 def test_a_quarantined_pile_is_offline_and_comes_back_where_it_was(stand: StreetStand) -> None:
@@ -107,19 +124,21 @@ def test_an_unknown_pile_has_no_state_to_change(stand: StreetStand) -> None:
 
 
 def test_conflicts_are_shown_with_their_numbers(stand: StreetStand) -> None:
-    with stand.pool.connection() as conn:
-        for _ in range(2):
-            identity_conflicts.observed(
-                conn,
-                pile_id=PILE,
-                kind=ConflictKind.DUPLICATE_IDENTITY,
-                observations=3,
-                detail={"boot": 7},
-                episode=timedelta(minutes=10),
-                now=NOON,
-            )
-    [shown] = stand.operator.get(f"/piles/{PILE}/identity-conflicts").json()
+    for _ in range(2):
+        see_conflict(stand, at=NOON)
+    [shown] = conflicts(stand)["conflicts"]
     assert (shown["kind"], shown["observations"], shown["detail"]) == ("duplicate_identity", 6, {"boot": 7})
+
+
+def test_conflicts_page_and_each_comes_once(stand: StreetStand) -> None:
+    for hour in range(3):
+        see_conflict(stand, at=NOON + timedelta(hours=hour))
+    whole = [conflict["conflict_id"] for conflict in conflicts(stand)["conflicts"]]
+    first = conflicts(stand, limit=2)
+    rest = conflicts(stand, limit=2, cursor=first["next_cursor"])
+    assert len(whole) == 3
+    assert [conflict["conflict_id"] for conflict in first["conflicts"] + rest["conflicts"]] == whole
+    assert rest["next_cursor"] is None
 
 
 def test_a_rotation_is_ordered_without_showing_the_secret(stand: StreetStand) -> None:
