@@ -7,6 +7,7 @@ from fastapi import Depends, FastAPI
 from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from charging.command_waits import CommandWaits
 from charging.configurations import SettingsTable
@@ -24,6 +25,7 @@ from operator_api import (
     load_endpoints,
     money_endpoints,
     notice_endpoints,
+    problems,
     refund_endpoints,
     session_endpoints,
     site_endpoints,
@@ -33,7 +35,8 @@ from operator_api.problems import DOCUMENTED
 from operator_api.request_guard import RequestGuard
 from operator_api.service import OperatorService
 
-PREFIX = "/operator/v1"
+ROOT = "/operator"
+PREFIX = f"{ROOT}/v1"
 
 DESCRIPTION = """
 Open platform for community e-bike charging.
@@ -130,6 +133,20 @@ def create_app(
             responses=DOCUMENTED,
         )
     app.include_router(documents.create_router())
+    app.router.default = _unknown_address(app.router.default)
     limits = {f"{PREFIX}{path}": most_bytes for path, most_bytes in firmware_endpoints.BODY_LIMITS.items()}
     app.add_middleware(RequestGuard, prefix=PREFIX, token=token, limits=limits)
     return app
+
+
+def _unknown_address(otherwise: ASGIApp) -> ASGIApp:
+    """What answers where no route does: ours below our root, which no rider reads, and what did so before elsewhere."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"] if scope["type"] == "http" else ""
+        if path == ROOT or path.startswith(f"{ROOT}/"):
+            await problems.nothing_there()(scope, receive, send)
+        else:
+            await otherwise(scope, receive, send)
+
+    return answer

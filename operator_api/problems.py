@@ -13,6 +13,7 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from billing.errors import PartyUnknown
 from charging.errors import (
@@ -151,6 +152,17 @@ class OperatorRoute(APIRoute):
 
         return guarded
 
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or say which methods the address takes."""
+        methods = self.methods or set()
+        if scope["method"] in methods:
+            await super().handle(scope, receive, send)
+            return
+        response = answer(405, "method_not_allowed", "this address does not take that kind of request")
+        response.headers["Allow"] = ", ".join(sorted(methods))
+        _protect(response)
+        await response(scope, receive, send)
+
 
 def answer(status: int, code: str, message: str, field: str | None = None) -> JSONResponse:
     """A refusal as JSON."""
@@ -168,6 +180,13 @@ def refusal(error: Exception) -> Response:
     response = answer(status, code, _WORDS.get(type(error)) or str(error), field)
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    _protect(response)
+    return response
+
+
+def nothing_there() -> Response:
+    """No endpoint has this address."""
+    response = answer(404, "not_found", "there is nothing under this address")
     _protect(response)
     return response
 

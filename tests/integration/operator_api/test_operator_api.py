@@ -243,6 +243,27 @@ def every_row(
     raise AssertionError("the pages do not end")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/operator/v1/nothing", 404, "not_found"),
+        ("POST", "/operator/v1/sites/yuquan/nothing", 404, "not_found"),
+        ("GET", "/operator/v9/sites", 404, "not_found"),
+        ("GET", "/operator", 404, "not_found"),
+        ("DELETE", "/operator/v1/sites", 405, "method_not_allowed"),
+    ],
+)
+def test_an_address_without_an_endpoint_is_told_in_the_operators_words(
+    stand: StreetStand, method: str, path: str, status: int, code: str
+) -> None:
+    asked = {"Accept": "text/html", "Accept-Language": "zh-CN"}
+    answer = stand.operator.request(method, f"{stand.url}{path}", headers=asked)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert answer.json()["error"]["message"].isascii()
+    assert answer.headers["cache-control"] == "no-store"
+    assert (answer.headers.get("allow") is not None) == (status == 405)
+
+
 def test_a_failure_of_ours_is_told_in_the_operators_words(stand: StreetStand) -> None:
     with stand.pool.connection() as conn:
         conn.execute("ALTER TABLE site RENAME COLUMN address TO elsewhere")
