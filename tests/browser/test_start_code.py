@@ -12,9 +12,9 @@ from charging import local_starts, start_codes, timers
 from charging.local_starts import LocalStart
 from charging.session_states import SessionState
 from database.pool import Connection
-from payment_sim.keys import Keys
 from tests.browser.test_rider_path import phone, session_of
-from tests.integration.rider_web.street_stand import PILE, WAITS, StreetStand, standing
+from tests.integration.rider_web.street_house import WAITS, StreetHouse
+from tests.integration.rider_web.street_stand import PILE, StreetStand, standing
 from tests.waiting import wait_until
 
 expect.set_options(timeout=15_000)
@@ -22,10 +22,10 @@ expect.set_options(timeout=15_000)
 
 @pytest.fixture
 def stand(
-    dsn: str, pool: ConnectionPool[Connection], merchant_keys: Keys, tmp_path: Path
+    dsn: str, pool: ConnectionPool[Connection], house: StreetHouse, tmp_path: Path
 ) -> Iterator[StreetStand]:
     """Everything up, codes sold, and pile YQ-01 without a link."""
-    with standing(dsn, pool, merchant_keys, tmp_path, codes=True) as stand:
+    with standing(dsn, pool, house, tmp_path, codes=True) as stand:
         stand.lose_link()
         yield stand
 

@@ -13,7 +13,7 @@ from charging import firmware_releases
 from charging.firmware_releases import PART_BYTES, Manifest
 from database.pool import Connection
 from gateway import firmware_files
-from tests.integration.rider_web.street_stand import listen, serving, url_of
+from tests.integration.rider_web.street_house import listen, serving, url_of
 
 IMAGE = bytes(range(251)) * 9000
 SHA256 = hashlib.sha256(IMAGE).digest()

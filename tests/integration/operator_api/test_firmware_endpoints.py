@@ -10,7 +10,8 @@ import pytest
 from charging import timers
 from protocol import firmware
 from protocol.firmware import Manifest
-from tests.integration.rider_web.street_stand import MAKER, PILE, WAITS, StreetStand
+from tests.integration.rider_web.street_house import MAKER, WAITS
+from tests.integration.rider_web.street_stand import PILE, StreetStand
 
 IMAGE = b"firmware " * 200_000
 
@@ -68,8 +69,7 @@ def test_the_same_version_with_other_bytes_is_refused(stand: StreetStand) -> Non
 def test_an_upload_without_its_parts_or_its_token_is_refused(stand: StreetStand) -> None:
     lonely = stand.operator.post("/firmware/releases", data={"manifest": manifest()})
     assert (lonely.status_code, lonely.json()["error"]["field"]) == (422, "image")
-    address = f"{stand.url}/operator/v1/firmware/releases"
-    assert httpx.post(address, files={"image": ("x", b"x")}).status_code == 401
+    assert stand.http.post("/operator/v1/firmware/releases", files={"image": ("x", b"x")}).status_code == 401
 
 
 def test_a_rollout_is_seen_stage_by_stage_and_can_be_steered(stand: StreetStand) -> None:

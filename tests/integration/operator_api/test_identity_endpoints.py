@@ -8,7 +8,8 @@ import pytest
 
 from charging import enrolment, identity_conflicts
 from charging.identity_conflicts import ConflictKind
-from tests.integration.rider_web.street_stand import NOON, PILE, VAULT, StreetStand
+from tests.integration.rider_web.street_house import VAULT
+from tests.integration.rider_web.street_stand import NOON, PILE, StreetStand
 
 WHO = {"by": "Li Hua", "reason": "stolen from the yard"}
 

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import httpx
 import pytest
 
 from charging import enrolment, rejections
@@ -35,7 +34,7 @@ PATHS = (
 )
 def test_without_the_token_nothing_is_shown(stand: StreetStand, headers: dict[str, str]) -> None:
     for path in PATHS:
-        refused = httpx.get(f"{stand.url}/operator/v1{path}", headers=headers)
+        refused = stand.http.get(f"/operator/v1{path}", headers=headers)
         assert (refused.status_code, refused.json()["error"]["code"]) == (401, "token_refused")
         assert refused.headers["www-authenticate"] == "Bearer"
 

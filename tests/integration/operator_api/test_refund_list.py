@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import httpx
-
 from tests.integration.rider_web.street_stand import StreetStand
 from tests.waiting import wait_until
 
@@ -20,7 +18,7 @@ def _settled(stand: StreetStand, port_no: int) -> str:
 
 
 def test_a_stuck_refund_is_listed_with_what_is_owed_and_why(stand: StreetStand) -> None:
-    httpx.put(
+    stand.http.put(
         f"{stand.pay_url}/sim/faults", json={"refund_outcome": "ABNORMAL", "refund_delay_s": 0}
     ).raise_for_status()
     stuck = stand.charging(port_no=1)
@@ -51,6 +49,6 @@ def test_refunds_page_longest_waiting_first_and_each_comes_once(stand: StreetSta
 
 
 def test_the_list_needs_the_token_and_a_state_that_exists(stand: StreetStand) -> None:
-    assert httpx.get(f"{stand.url}/operator/v1/refunds").status_code == 401
+    assert stand.http.get("/operator/v1/refunds").status_code == 401
     refused = stand.operator.get("/refunds", params={"state": "lost"})
     assert (refused.status_code, refused.json()["error"]["field"]) == (422, "state")

@@ -4,12 +4,12 @@ import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from operator_api.firmware_models import MOST_PILES_NAMED
 from operator_api.request_guard import MOST_BODY_BYTES
-from tests.integration.rider_web.street_stand import PILE, TOKEN, StreetStand
+from tests.integration.rider_web.street_house import TOKEN
+from tests.integration.rider_web.street_stand import PILE, StreetStand
 
 ORDER = f"/operator/v1/piles/{PILE}/voice"
 UPLOAD = "/operator/v1/firmware/releases"
@@ -65,7 +65,7 @@ def test_a_body_as_long_as_may_be_is_read(stand: StreetStand) -> None:
 def test_an_upload_is_held_to_its_own_limit(stand: StreetStand) -> None:
     bearer = {"Authorization": f"Bearer {TOKEN}"}
     image = b"x" * (2 * MOST_BODY_BYTES)
-    answer = httpx.post(f"{stand.url}{UPLOAD}", headers=bearer, files={"image": ("image.bin", image)})
+    answer = stand.http.post(UPLOAD, headers=bearer, files={"image": ("image.bin", image)})
     assert (answer.status_code, answer.json()["error"]["field"]) == (422, "manifest")
     assert " 422 " in first_line(stand, UPLOAD, f"Authorization: Bearer {TOKEN}", CHUNKED)
 

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import httpx
 import pytest
 
 from charging.alarm_kinds import AlarmKind
@@ -121,7 +120,7 @@ def test_what_is_not_there_is_refused_by_name(stand: StreetStand, method: str, p
 
 def test_nothing_of_it_is_shown_without_the_token(stand: StreetStand) -> None:
     for path in ("/alarms", "/alarm-kinds", "/parties/lvdian/notices", "/sites/yuquan/safety"):
-        assert httpx.get(f"{stand.url}/operator/v1{path}").status_code == 401
+        assert stand.http.get(f"/operator/v1{path}").status_code == 401
 
 
 def test_the_table_of_kinds_is_readable(stand: StreetStand) -> None:

@@ -7,21 +7,21 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from database.pool import Connection
-from payment_sim import keys as sim_keys
-from payment_sim.keys import Keys
+from tests.integration.rider_web.street_house import StreetHouse, building
 from tests.integration.rider_web.street_stand import StreetStand, standing
 
 
 @pytest.fixture(scope="session")
-def merchant_keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    """One merchant's keys; making RSA keys is slow."""
-    return sim_keys.generate(tmp_path_factory.mktemp("keys"))
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreetHouse]:
+    """What all stands of this worker share."""
+    with building(tmp_path_factory.mktemp("keys")) as house:
+        yield house
 
 
 @pytest.fixture
 def stand(
-    dsn: str, pool: ConnectionPool[Connection], merchant_keys: Keys, tmp_path: Path
+    dsn: str, pool: ConnectionPool[Connection], house: StreetHouse, tmp_path: Path
 ) -> Iterator[StreetStand]:
-    """Everything up, on free ports."""
-    with standing(dsn, pool, merchant_keys, tmp_path) as stand:
+    """Everything up."""
+    with standing(dsn, pool, house, tmp_path) as stand:
         yield stand

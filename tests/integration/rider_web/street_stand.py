@@ -1,8 +1,6 @@
 """The API process on a real port with a real database and a simulated WeChat Pay; the test plays the pile."""
 
 import math
-import socket
-import threading
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,14 +10,9 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-import uvicorn
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fastapi import FastAPI
 from psycopg_pool import ConnectionPool
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from billing import rail_calls, refunds
-from billing.payment_rails.wechat_pay import WechatMerchant, WechatPay
 from billing.rail_calls import RailDesk
 from charging import command_outbox, enrolment, meter, piles, ports, sessions, settlements, starts
 from charging.command_waits import CommandWaits
@@ -31,70 +24,20 @@ from charging.piles import BootReport, shard_of
 from charging.ports import PortReport, PortState
 from charging.session_states import SessionState
 from charging.settlements import SettledSlot, Settlement
-from charging.start_codes import CodeDesk
-from charging.waits import Waits
 from database.pool import Connection
-from operator_api import app as operator_app
-from operator_api.firmware_endpoints import FirmwareDesk
 from payment_sim import app as payment_sim_app
 from payment_sim.app import SimConfig
-from payment_sim.keys import Keys
-from pileway import composition, street
-from pileway.composition import is_made_by
-from protocol import start_code
+from pileway import street
 from rider_web import app as rider_app
 from rider_web.live_hub import LiveHub
 from rider_web.session_facts import FactsReader, SessionFacts
+from tests.integration.rider_web.street_house import TOKEN, WAITS, StreetHouse, Tenant, serving
 from tests.waiting import wait_until
 
 NOON = datetime(2026, 3, 2, 4, 10, tzinfo=UTC)  # 12:10 in Shanghai, a dear hour
 PILE = "YQ-01"
 PORTS = 10
-TOKEN = "an operator token of some length"
-STOP_LIMIT_S = 20.0
 SAMPLE_S = 60
-WAITS = Waits()
-MAKER = Ed25519PrivateKey.from_private_bytes(b"m" * 32)
-VAULT = SecretVault(b"k" * 32)
-
-
-class NotificationLog:
-    """Middleware that keeps the status of every answer given to a rail."""
-
-    def __init__(self, app: ASGIApp, statuses: list[int]) -> None:
-        self._app = app
-        self._statuses = statuses
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def noting(message: Message) -> None:
-            if message["type"] == "http.response.start" and scope["path"].startswith("/rails/"):
-                self._statuses.append(message["status"])
-            await send(message)
-
-        await self._app(scope, receive, noting)
-
-
-@contextmanager
-def serving(app: FastAPI, listener: socket.socket) -> Generator[None]:
-    """Serve an application on a socket that listens already."""
-    config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started, what="the server")
-    yield
-    server.should_exit = True
-    thread.join(STOP_LIMIT_S)
-    assert not thread.is_alive()
-
-
-def listen() -> socket.socket:
-    """A listening socket on a free loopback port, taken for good so that nobody else gets it meanwhile."""
-    return socket.create_server(("127.0.0.1", 0))
-
-
-def url_of(listener: socket.socket) -> str:
-    return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @dataclass
@@ -144,7 +87,7 @@ class StreetStand:
                 "SELECT out_trade_no FROM payment WHERE session_id = %s", (session_id,)
             ).fetchone()
         assert row is not None
-        httpx.post(f"{self.pay_url}/sim/orders/{row[0]}/pay").raise_for_status()
+        self.http.post(f"{self.pay_url}/sim/orders/{row[0]}/pay").raise_for_status()
         wait_until(lambda: self.state(session_id) is not SessionState.CREATED, what="the notification")
 
     def state(self, session_id: UUID) -> SessionState:
@@ -309,42 +252,34 @@ class StreetStand:
 
 @contextmanager
 def standing(
-    dsn: str, pool: ConnectionPool[Connection], keys: Keys, folder: Path, *, codes: bool = False
+    dsn: str, pool: ConnectionPool[Connection], house: StreetHouse, folder: Path, *, codes: bool = False
 ) -> Generator[StreetStand]:
-    """Everything up, on free ports; with `codes` piles without a link are sold by code."""
+    """Everything up, at the house's addresses; with `codes` piles without a link are sold by code."""
     clock = TestClock()
     with pool.connection() as conn:
         street.lay_out(conn, now=NOON - timedelta(days=1))
         bring_up(conn, PILE)
-    own, rails = listen(), listen()
-    url, pay_url = url_of(own), url_of(rails)
-    sim = SimConfig(folder, keys, public_url=pay_url, refund_delay_s=0.05, retry_scale=0.003)
-    rail = WechatPay(
-        _merchant(keys),
-        base_url=pay_url,
-        notify_url=f"{url}/rails/wechat_pay/notify",
-        wall_clock=lambda: datetime.now(UTC),
-    )
-    desk = RailDesk(pool=pool, rails={rail.name: rail}, clock=clock.now, hooks=session_hooks(WAITS))
     facts = FactsReader(pool)
     hub = rider_app.create_hub(dsn, facts)
-    notified: list[int] = []
     outcomes = CommandWaits(dsn, pool)
-    public = _public_app(desk, facts, hub, outcomes, url=url, pay_url=pay_url, notified=notified, codes=codes)
-    with own, rails, ExitStack() as stack:
-        stack.callback(rail.close)
-        stack.enter_context(serving(payment_sim_app.create_app(sim, clock.now), rails))
-        stack.enter_context(serving(public, own))
+    sim = SimConfig(folder, house.keys, public_url=house.pay_url, refund_delay_s=0.05, retry_scale=0.003)
+    tenant = Tenant(pool=pool, clock=clock.now, facts=facts, hub=hub, outcomes=outcomes)
+    desk = RailDesk(
+        pool=pool, rails={house.rail.name: house.rail}, clock=clock.now, hooks=session_hooks(WAITS)
+    )
+    with ExitStack() as stack:
+        stack.enter_context(house.let_to(tenant))
+        stack.enter_context(serving(house.app(codes=codes), house.own))
+        # Left before the application: what it delivered then would be heard by the next test's.
+        stack.enter_context(serving(payment_sim_app.create_app(sim, clock.now), house.rails))
         stack.enter_context(outcomes)
         stack.enter_context(hub)  # left first: it ends the live streams, which would keep the server waiting
-        http = stack.enter_context(httpx.Client(base_url=url, timeout=10))
-        bearer = {"Authorization": f"Bearer {TOKEN}"}
-        operator = stack.enter_context(
-            httpx.Client(base_url=f"{url}/operator/v1", headers=bearer, timeout=10)
-        )
+        http = stack.enter_context(plain_client(house.url))
+        operator = stack.enter_context(plain_client(f"{house.url}/operator/v1"))
+        operator.headers["Authorization"] = f"Bearer {TOKEN}"
         yield StreetStand(
-            url=url,
-            pay_url=pay_url,
+            url=house.url,
+            pay_url=house.pay_url,
             http=http,
             operator=operator,
             pool=pool,
@@ -352,48 +287,13 @@ def standing(
             hub=hub,
             clock=clock,
             dsn=dsn,
-            notified=notified,
+            notified=house.notified,
         )
 
 
-def _public_app(
-    desk: RailDesk,
-    facts: FactsReader,
-    hub: LiveHub[SessionFacts],
-    outcomes: CommandWaits,
-    *,
-    url: str,
-    pay_url: str,
-    notified: list[int],
-    codes: bool,
-) -> FastAPI:
-    public = operator_app.create_app(
-        pool=desk.pool,
-        clock=desk.clock,
-        token=TOKEN,
-        waits=WAITS,
-        settings=composition.settings_table(),
-        outcomes=outcomes,
-        vault=VAULT,
-        firmware=FirmwareDesk(
-            lambda sha256: f"https://piles.example/{sha256.hex()}", is_made_by(MAKER.public_key())
-        ),
-    )
-    public.include_router(
-        rider_app.create_router(
-            desk=desk,
-            waits=WAITS,
-            rail_name="wechat_pay",
-            public_url=url,
-            facts=facts,
-            hub=hub,
-            payment_origins=[pay_url],
-            codes=CodeDesk(VAULT, start_code.make, start_code.valid_until_s) if codes else None,
-        )
-    )
-    rider_app.prepare_app(public)
-    public.add_middleware(NotificationLog, statuses=notified)
-    return public
+def plain_client(url: str) -> httpx.Client:
+    """A client for plain HTTP, which does without the authorities for TLS that others read first."""
+    return httpx.Client(base_url=url, timeout=10, verify=False, trust_env=False)
 
 
 def bring_up(conn: Connection, pile_id: str) -> None:
@@ -421,15 +321,3 @@ def bring_up(conn: Connection, pile_id: str) -> None:
     )
     piles.booted(conn, report, now=NOON)
     piles.seen(conn, {pile_id: (1, 1)}, now=NOON)
-
-
-def _merchant(keys: Keys) -> WechatMerchant:
-    return WechatMerchant(
-        mchid=keys.mchid,
-        appid=keys.appid,
-        serial_no=keys.merchant_serial,
-        private_key=keys.merchant_key,
-        api_v3_key=keys.api_v3_key,
-        platform_serial=keys.platform_serial,
-        platform_key=keys.platform_public_key,
-    )

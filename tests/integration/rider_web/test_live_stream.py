@@ -45,8 +45,8 @@ class Stream:
 
 @contextmanager
 def watching(stand: StreetStand, session_id: UUID, **query: str) -> Generator[Stream]:
-    address = f"{stand.url}/api/rider/sessions/{session_id}/live"
-    with httpx.stream("GET", address, params=query, timeout=10) as response:
+    address = f"/api/rider/sessions/{session_id}/live"
+    with stand.http.stream("GET", address, params=query) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         yield Stream(response)
 

@@ -1,6 +1,5 @@
 """Where the rail tells us of money: genuine once, forged never."""
 
-import httpx
 import psycopg
 import pytest
 
@@ -19,7 +18,7 @@ def entries(stand: StreetStand, kind: str) -> int:
 
 
 def test_a_payment_notified_three_times_starts_one_charge(stand: StreetStand) -> None:
-    httpx.put(f"{stand.pay_url}/sim/faults", json={"duplicate_notifications": True}).raise_for_status()
+    stand.http.put(f"{stand.pay_url}/sim/faults", json={"duplicate_notifications": True}).raise_for_status()
     session_id = stand.order()
     stand.pay(session_id)
     wait_until(lambda: len(stand.notified) >= 3, what="all deliveries")
@@ -29,7 +28,7 @@ def test_a_payment_notified_three_times_starts_one_charge(stand: StreetStand) ->
 
 
 def test_the_rails_probe_is_refused(stand: StreetStand) -> None:
-    httpx.put(f"{stand.pay_url}/sim/faults", json={"probe_notifications": True}).raise_for_status()
+    stand.http.put(f"{stand.pay_url}/sim/faults", json={"probe_notifications": True}).raise_for_status()
     session_id = stand.order()
     stand.pay(session_id)
     # The rail hears our answer after the charge is on its way: the second one may still be on the wire.

@@ -2,7 +2,6 @@
 
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from charging.session_states import SessionState
@@ -15,7 +14,7 @@ def test_an_order_gives_the_address_to_pay_at_and_leads_back_to_the_session(stan
     assert created.status_code == 201
     session_id = created.json()["session_id"]
     assert created.json()["pay_url"].startswith(f"{stand.pay_url}/cashier")
-    paid = httpx.post(created.json()["pay_url"].replace("/cashier?", "/cashier/pay?"))
+    paid = stand.http.post(created.json()["pay_url"].replace("/cashier?", "/cashier/pay?"))
     assert paid.headers["location"] == f"{stand.url}/s/{session_id}"
 
 
@@ -147,7 +146,7 @@ def test_an_unknown_session_is_not_found(stand: StreetStand, path: str) -> None:
 
 
 def test_a_rail_that_is_away_takes_no_money_and_says_so(stand: StreetStand) -> None:
-    httpx.put(f"{stand.pay_url}/sim/faults", json={"fail_calls": {"place_order": 5}}).raise_for_status()
+    stand.http.put(f"{stand.pay_url}/sim/faults", json={"fail_calls": {"place_order": 5}}).raise_for_status()
     refused = stand.http.post("/api/rider/sessions", json={"pile_id": PILE, "port_no": 1, "amount_fen": 300})
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "payment_unavailable")
     by_form = stand.http.post(f"/q/{PILE}/1", data={"amount": "3"}, headers={"Accept-Language": "en"})
