@@ -218,6 +218,8 @@ class Writer:
                 stored.presence_written = True
             stored.handle(conn, order.wills)
             rejections.keep(conn, stored.rejected)
+            # Before the commit tells of their commands. Where it fails they stay held: a pile repeats a boot that was
+            # not answered until it is, and hears nothing before.
             self._replies.hold(reply.pile_id for reply in stored.replies if reply.opens_boot)
             stored.steps.written_s = monotonic()
         stored.steps.committed_s = monotonic()
