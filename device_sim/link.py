@@ -6,13 +6,15 @@ import random
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import aiomqtt
 import structlog
+from paho.mqtt.client import Client
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from device_sim import tasks
 from device_sim.enrolment import Identity
@@ -29,6 +31,9 @@ PUBLISH_TIMEOUT_S: Final = 15.0
 FIRST_RETRY_S: Final = 0.5
 LONGEST_RETRY_S: Final = 60.0
 RECEIVED_QUEUE_MAX: Final = 1_000
+NOT_TAKEN: Final = 0x10
+"""The least reason code of an acknowledgement that says that the message reached nobody, or was refused."""
+NOT_TAKEN_PAUSE_S: Final = 5.0
 
 log = structlog.get_logger()
 
@@ -146,13 +151,13 @@ class Link:
             if tls is not self._tls:
                 # The certificate was renewed in the meantime.
                 connection.cut()
-            await tasks.first_ends(self._listen(client), self._talk(client))
+            await tasks.first_ends(self._listen(client), self._talk(client, connection))
 
     async def _listen(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
             self._device.received(str(message.topic), message.payload)
 
-    async def _talk(self, client: aiomqtt.Client) -> None:
+    async def _talk(self, client: aiomqtt.Client, connection: "_Connection") -> None:
         while True:
             message = await self._device.next_message()
             frame = self._device.sealed(message)
@@ -161,6 +166,10 @@ class Link:
             except BaseException:
                 self._device.unsent(message)
                 raise
+            if connection.untaken:
+                self._device.unsent(message)
+                await asyncio.sleep(NOT_TAKEN_PAUSE_S)
+                continue
             self._device.said(message)
             await asyncio.sleep(self._device.pause_after(message))
 
@@ -208,6 +217,16 @@ class _Connection(aiomqtt.Client):
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
             max_queued_incoming_messages=RECEIVED_QUEUE_MAX,
         )
+
+        self.untaken = False
+        """Whether the last message acknowledged reached nobody, or was refused."""
+        heed: Any = self._client.on_publish
+
+        def note(client: Client, userdata: Any, mid: int, reason: ReasonCode, properties: Properties) -> None:
+            self.untaken = reason.value >= NOT_TAKEN
+            heed(client, userdata, mid, reason, properties)
+
+        self._client.on_publish = note
 
     def blurt(self, frame: Frame) -> None:
         """Send a frame that nobody acknowledges."""

@@ -18,6 +18,7 @@ from device_sim import reports
 from device_sim.battery import Battery
 from device_sim.configuration import PileConfig, Thresholds
 from device_sim.device_clock import DeviceClock
+from device_sim.frame_store import FrameStore
 from device_sim.hazards import Surroundings
 from device_sim.journal import Journal
 from device_sim.keyring import Keyring
@@ -82,7 +83,7 @@ class Pile:
         """
         self.config = config
         self.keys = keys
-        self.outbox = Outbox()
+        self.outbox = Outbox(FrameStore(config.folder))
         self.memory: Memory = nvm.load()
         self.records = Records(self.memory, self.outbox, boot=self.boot_message, save=self.save)
         self.memory.boot += 1

@@ -33,6 +33,7 @@ CHECKPOINT_S: Final = 0.5
 LONGEST_SLEEP_S: Final = 60.0
 CLOCK_TOLERANCE_S: Final = 2.0
 BACKLOG_FRAMES_PER_S: Final = 20
+PACE_STEP_S: Final = 0.01
 LAST_WORDS_S: Final = 5.0
 
 Clock = Callable[[], datetime]
@@ -231,6 +232,7 @@ class SimulatedPile:
             self.pile.take_over(before, now_ms=self.now_ms())
         self.pile.records.on_news = self._wake.set
         self.pile.outbox.silenced = self._silenced
+        self.pile.outbox.pace(BACKLOG_FRAMES_PER_S * self._speed)
         self._link = Link(self._identity, self) if self._host is None else Radio(self, self._host)
         self.pile.part(Relaying).children = self._children
         self._booted.clear()
@@ -260,6 +262,9 @@ class SimulatedPile:
         waits = [LONGEST_SLEEP_S, (self.pile.next_ms() - self.now_ms()) / 1000 / self._speed]
         if (repeat_s := self.pile.records.next_s()) is not None:
             waits.append(repeat_s - real_s)
+        if (samples_s := self.pile.outbox.next_s()) is not None:
+            # What may be said already waits for the broker, not for us.
+            waits.append(max(samples_s - real_s, PACE_STEP_S))
         if self._restart_by_s is not None:
             waits.append(self._restart_by_s - real_s)
         return max(0.0, min(waits))
@@ -338,17 +343,16 @@ class SimulatedPile:
     def sealed(self, message: Message) -> Frame:
         """The message in an envelope with a fresh counter."""
         counter = self.pile.next_counter()
+        self.pile.outbox.sealed(message, counter)
         return frames.seal(message, sealer=self._keys.sealer, pile_id=self.config.pile_id, counter=counter)
 
     def pause_after(self, message: Message) -> float:
-        """A backlog of samples goes out slowly, and children's with it: the platform takes no flood from anybody."""
-        backlog = isinstance(message, MeterFrame) and self.pile.outbox.unsent > 0
-        backlog |= isinstance(message, RelayUp) and message.name == MeterFrame.message
-        return 1 / BACKLOG_FRAMES_PER_S / self._speed if backlog else 0.0
+        """Children's samples go out slowly: the platform takes no flood from anybody."""
+        carries_samples = isinstance(message, RelayUp) and message.name == MeterFrame.message
+        return 1 / BACKLOG_FRAMES_PER_S / self._speed if carries_samples else 0.0
 
     def said(self, message: Message) -> None:
         """The broker has this, and with it what was said for a child."""
-        self.pile.outbox.said(message, real_s=asyncio.get_running_loop().time())
         if isinstance(message, RelayUp):
             self.pile.part(Relaying).said(message)
 

@@ -6,7 +6,9 @@ from device_sim import reports
 from device_sim.part import Hears, Moment, Part, Turn
 from device_sim.pile import Pile
 from device_sim.port import NEVER_MS
-from protocol.messages import Time, TimeRequest
+from protocol import codec
+from protocol.messages import MeterReceipt, Time, TimeRequest
+from protocol.words import LogLevel
 
 TIME_REQUEST_EVERY_MS: Final = 12 * 3_600_000
 
@@ -21,6 +23,10 @@ class Telemetry(Part):
         tick_ms = pile.device_clock.next_tick(pile.now_ms, pile.thresholds.sample_s)
         self._sample_ms = tick_ms if resumed else NEVER_MS
         self._sampled_ms = 0
+
+    def hears(self) -> Hears:
+        """What became of frames."""
+        return {MeterReceipt: self._receipt}
 
     def boot_acknowledged(self, at_ms: int) -> None:
         """The platform has chosen the intervals."""
@@ -58,6 +64,15 @@ class Telemetry(Part):
         if busy and at_ms > self._sampled_ms:
             self._sampled_ms = at_ms
             self.pile.outbox.put(reports.meter_frame(self.pile, busy, at_ms=at_ms))
+
+    def _receipt(self, receipt: MeterReceipt) -> None:
+        pile = self.pile
+        refused = pile.outbox.receipted(receipt.frames)
+        for frame, result in refused:
+            pile.memory.set_aside(codec.encode(frame))
+            pile.note(f"frame {frame.sampled_at_ms} refused: {result.word}", level=LogLevel.ERROR)
+        if refused:
+            pile.save()
 
     def _sample_regularly(self, at_ms: int) -> None:
         pile = self.pile

@@ -81,7 +81,9 @@ class Wire:
         self._changed.set()
         if isinstance(heard.message, RelayUp):
             self._hear_child(heard.message)
-        answer = None if heard.message is None else self.manners.answer(heard.message, self.now_ms())
+        if heard.message is None or heard.opened is None:
+            return
+        answer = self.manners.answer(heard.message, self.now_ms(), counter=heard.opened.counter)
         if answer is not None:
             self.say(answer)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
@@ -9,15 +10,16 @@ from device_sim.host import Relaying
 from protocol import frames, topics
 from protocol.envelope import Counter, Opener, Sealer
 from protocol.errors import Forged
-from protocol.messages import BootAck, MeterFrame, RelayDown, RelayUp, Stop, TimeRequest
+from protocol.messages import BootAck, MeterFrame, PortSample, RelayDown, RelayUp, Stop, TimeRequest
 from protocol.topics import Direction
-from protocol.words import ClockState
+from protocol.words import ClockState, Phase
 
 if TYPE_CHECKING:
     from tests.unit.device_sim.conftest import Bench
 
 CHILD = "P-1-07"
 CHILD_SECRET = bytes(range(32))
+SAMPLE = PortSample(1, UUID(int=1), 0, 30, 2200, 0, 0, 1000, 0, 0, 0, 0, 250, Phase.IDLE)
 
 
 def test_a_childs_frame_travels_in_the_hosts_relay_as_it_was_sealed(bench: "Bench") -> None:
@@ -91,7 +93,7 @@ def test_a_host_relays_nothing_before_its_own_boot_is_acknowledged(bench: "Bench
 def test_samples_of_children_take_turns_with_the_hosts_own(bench: "Bench") -> None:
     outbox = bench.pile.outbox
     for number in range(3):
-        outbox.put(MeterFrame(bench.now_ms + number, (), ClockState.SYNCED))
+        outbox.put(MeterFrame(bench.now_ms + number, (SAMPLE,), ClockState.SYNCED))
         outbox.put(RelayUp(CHILD, "meter", bytes([number])))
     outbox.put(RelayUp(CHILD, "start_ack", b"answer"))
     outbox.put(RelayUp(CHILD, "alarm", b"alarm"))

@@ -1,81 +1,222 @@
-"""A pile's record of samples: live ones first, and what a dying broker may have forgotten is said again."""
+"""A pile's record of samples: live ones first, kept ones in bursts, each until it is known to be stored."""
 
-from device_sim import sample_queue
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from device_sim.configuration import UNSENT_FRAMES_MAX
-from device_sim.sample_queue import KEPT_S, SampleQueue
-from protocol.messages import MeterFrame
-from protocol.words import ClockState
+from device_sim.sample_queue import (
+    BURST,
+    CALM,
+    FIRST_WAIT_S,
+    LIVE_WAIT_S,
+    LONGEST_WAIT_S,
+    OPEN_LIVE_MAX,
+    SampleQueue,
+)
+from protocol.envelope import Counter
+from protocol.words import ReceiptWish
 
 
-def frame(number: int) -> MeterFrame:
-    return MeterFrame(number, (), ClockState.SYNCED)
+class Mouth:
+    """A queue with a link: says what may be said, counter by counter, on a clock moved by hand."""
 
+    def __init__(self, kept: int = 0) -> None:
+        self.now_s = 1000.0
+        self.queue: SampleQueue[int] = SampleQueue((n, n) for n in range(1, kept + 1))
+        self.seq = 0
+        self.wishes: list[ReceiptWish] = []
 
-def said_now(queue: SampleQueue, *, real_s: float) -> list[int]:
-    """Say everything that waits; the broker takes it at once."""
-    numbers: list[int] = []
-    while (taken := queue.take()) is not None:
-        queue.said(taken, real_s=real_s)
-        numbers.append(taken.sampled_at_ms)
-    return numbers
+    def say(self) -> dict[int, int]:
+        """All that may be said now: the frames by the sequence number they left under."""
+        said: dict[int, int] = {}
+        while (leaving := self.queue.take(real_s=self.now_s)) is not None:
+            self.seq += 1
+            self.queue.left(leaving, Counter(1, self.seq), real_s=self.now_s)
+            self.wishes.append(leaving.wish)
+            said[self.seq] = leaving.kept.frame
+        return said
+
+    def frames(self) -> list[int]:
+        return list(self.say().values())
+
+    def receipt(self, *seqs: int) -> None:
+        self.queue.receipted([Counter(1, seq) for seq in seqs], real_s=self.now_s)
+
+    def live(self, *frames: int) -> None:
+        for frame in frames:
+            self.queue.put(frame, live=True)
 
 
 def test_a_frame_of_now_goes_before_the_backlog_which_goes_oldest_first() -> None:
-    queue = SampleQueue()
-    for number in (1, 2, 3):
-        queue.put(frame(number), live=False)
-    queue.put(frame(4), live=True)
-    assert said_now(queue, real_s=0) == [4, 1, 2, 3]
+    mouth = Mouth(kept=3)
+    mouth.live(4)
+    assert mouth.frames() == [4, 1, 2, 3]
+    assert mouth.wishes == [ReceiptWish.LATER, *[ReceiptWish.NOW] * 3]
 
 
-def test_what_the_broker_took_shortly_before_the_link_broke_is_said_again_and_older_is_not() -> None:
-    queue = SampleQueue()
-    for number, real_s in ((1, 0.0), (2, 10.0), (3, KEPT_S + 5)):
-        queue.put(frame(number), live=True)
-        said_now(queue, real_s=real_s)
-    queue.put(frame(4), live=True)
-    queue.link_lost()
-    assert len(queue) == 3
-    assert said_now(queue, real_s=KEPT_S + 6) == [2, 3, 4]
+def test_no_more_is_said_of_a_backlog_than_one_burst_without_receipts() -> None:
+    mouth = Mouth(kept=100)
+    said = mouth.say()
+    assert len(said) == BURST
+    mouth.now_s += FIRST_WAIT_S - 1
+    assert mouth.say() == {}
+    mouth.receipt(*list(said)[:-1])
+    mouth.now_s += 5
+    assert mouth.say() == {}
+    mouth.receipt(list(said)[-1])
 
 
-def test_a_frame_said_again_is_kept_again() -> None:
-    queue = SampleQueue()
-    queue.put(frame(1), live=True)
-    for real_s in (0.0, 1.0, 2.0):
-        assert said_now(queue, real_s=real_s) == [1]
-        queue.link_lost()
+def test_a_burst_follows_after_five_times_the_time_the_last_one_took() -> None:
+    mouth = Mouth(kept=100)
+    said = mouth.say()
+    mouth.now_s += 1.0
+    mouth.receipt(*said)
+    due_s = mouth.queue.next_s()
+    assert due_s is not None
+    assert due_s == mouth.now_s - 1.0 + CALM
+    mouth.now_s = due_s - 0.01
+    assert mouth.say() == {}
+    mouth.now_s = due_s
+    assert mouth.frames() == list(range(BURST + 1, 2 * BURST + 1))
 
 
-def test_a_frame_the_broker_did_not_take_is_said_once_and_after_those_before_it() -> None:
-    queue = SampleQueue()
-    for number in (1, 2):
-        queue.put(frame(number), live=True)
-    first = queue.take()
-    assert first is not None
-    queue.said(first, real_s=0)
-    second = queue.take()
-    assert second is not None
-    queue.put_back(second)
-    queue.link_lost()
-    assert said_now(queue, real_s=1) == [1, 2]
+def test_however_soon_receipts_come_a_backlog_keeps_the_pace() -> None:
+    mouth = Mouth(kept=1000)
+    frames = 0
+    for _ in range(1000):
+        said = mouth.say()
+        frames += len(said)
+        mouth.receipt(*said)
+        mouth.now_s += 0.01
+    assert 10 * 20 <= frames <= 10 * 20 + BURST
 
 
-def test_what_is_said_again_takes_no_room_from_what_was_never_sent() -> None:
-    queue = SampleQueue()
-    queue.put(frame(0), live=True)
-    said_now(queue, real_s=0)
-    for number in range(1, UNSENT_FRAMES_MAX + 1):
-        queue.put(frame(number), live=False)
-    queue.link_lost()
-    assert (len(queue), queue.lost) == (UNSENT_FRAMES_MAX, 0)
-    assert said_now(queue, real_s=1)[0] == 1
+def test_frames_of_now_are_held_back_once_too_many_are_open_and_said_as_kept_ones() -> None:
+    mouth = Mouth()
+    mouth.live(*range(OPEN_LIVE_MAX + 3))
+    said = mouth.say()
+    assert len(said) == OPEN_LIVE_MAX + 3
+    assert mouth.wishes[-3:] == [ReceiptWish.NOW] * 3
+    assert mouth.queue.open_frames == OPEN_LIVE_MAX + 3
+    mouth.live(99)
+    mouth.receipt(*said)
+    mouth.now_s += 60
+    assert mouth.frames() == [99]
 
 
-def test_no_more_is_kept_than_there_is_room_for() -> None:
-    queue = SampleQueue()
-    for number in range(sample_queue.KEPT_FRAMES_MAX + 10):
-        queue.put(frame(number), live=True)
-        said_now(queue, real_s=0)
-    queue.link_lost()
-    assert len(queue) == sample_queue.KEPT_FRAMES_MAX
+def test_what_was_said_before_a_receipted_frame_and_has_no_receipt_is_said_again() -> None:
+    mouth = Mouth(kept=3)
+    mouth.live(4)
+    said = mouth.say()
+    mouth.receipt(*[seq for seq, frame in said.items() if frame == 2])
+    assert sorted(said.values()) == [1, 2, 3, 4]
+    mouth.receipt(*[seq for seq, frame in said.items() if frame == 3])
+    mouth.now_s += 60
+    assert mouth.frames() == [1, 4]
+
+
+def test_without_any_receipt_one_frame_is_said_again_ever_more_seldom() -> None:
+    mouth = Mouth(kept=100)
+    mouth.say()
+    waits: list[float] = []
+    for _ in range(8):
+        since_s = mouth.now_s
+        due_s = mouth.queue.next_s()
+        assert due_s is not None
+        mouth.now_s = due_s
+        assert len(mouth.frames()) == 1
+        waits.append(due_s - since_s)
+    assert waits == [10, 20, 40, 80, 160, LONGEST_WAIT_S, LONGEST_WAIT_S, LONGEST_WAIT_S]
+
+
+def test_a_frame_of_now_that_is_open_for_long_counts_as_kept() -> None:
+    mouth = Mouth()
+    mouth.live(1, 2)
+    mouth.say()
+    assert mouth.queue.next_s() == mouth.now_s + LIVE_WAIT_S
+    mouth.now_s += LIVE_WAIT_S
+    assert mouth.frames() == [1]
+    assert mouth.wishes[-1] is ReceiptWish.NOW
+
+
+def test_what_the_broker_did_not_take_is_said_again() -> None:
+    mouth = Mouth(kept=2)
+    mouth.say()
+    mouth.queue.put_back(Counter(1, mouth.seq))
+    mouth.receipt(mouth.seq - 1)
+    mouth.now_s += 60
+    assert mouth.frames() == [2]
+
+
+def test_after_a_lost_link_all_that_is_open_is_said_again_in_order() -> None:
+    mouth = Mouth(kept=20)
+    mouth.live(21, 22)
+    mouth.say()
+    mouth.queue.link_lost()
+    assert len(mouth.queue) == 22
+    assert mouth.frames() == list(range(1, BURST + 1))
+
+
+def test_a_receipt_that_comes_twice_or_for_something_else_changes_nothing() -> None:
+    mouth = Mouth(kept=2)
+    said = mouth.say()
+    mouth.receipt(*said)
+    mouth.receipt(*said)
+    mouth.queue.receipted([Counter(7, 7)], real_s=mouth.now_s)
+    assert (len(mouth.queue), mouth.queue.open_frames) == (0, 0)
+
+
+def test_of_more_than_there_is_room_for_the_oldest_go() -> None:
+    mouth = Mouth()
+    for frame in range(UNSENT_FRAMES_MAX + 2):
+        mouth.queue.put(frame, live=False)
+    assert len(mouth.queue) == UNSENT_FRAMES_MAX
+    assert mouth.queue.lost == [1, 2]
+    assert mouth.frames()[0] == 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_every_frame_gets_through_whatever_is_lost_on_the_way(data: st.DataObject) -> None:
+    """Frames, receipts and links are lost at random; nothing is forgotten that the platform does not have."""
+    kept = data.draw(st.integers(0, 40))
+    mouth = Mouth(kept=kept)
+    stored: set[int] = set()
+    total = kept
+    for _ in range(data.draw(st.integers(0, 60))):
+        if data.draw(st.booleans()):
+            total += 1
+            mouth.live(total)
+        said = mouth.say()
+        arrived = {seq: frame for seq, frame in said.items() if data.draw(st.booleans())}
+        stored.update(arrived.values())
+        mouth.now_s += data.draw(st.sampled_from([0.05, 1, 11, 400]))
+        if data.draw(st.booleans()):
+            mouth.receipt(*arrived)
+        if data.draw(st.integers(0, 9)) == 0:
+            mouth.queue.link_lost()
+    for _ in range(500):
+        if not len(mouth.queue) and not mouth.queue.open_frames:
+            break
+        said = mouth.say()
+        stored.update(said.values())
+        mouth.now_s += 60
+        if said:
+            mouth.receipt(*said)
+        mouth.now_s = max(mouth.now_s, mouth.queue.next_s() or 0)
+    assert stored == set(range(1, total + 1))
+    assert (len(mouth.queue), mouth.queue.open_frames) == (0, 0)
+
+
+@pytest.mark.parametrize("minutes", [10, 60, 24 * 60])
+def test_while_nothing_is_stored_a_pile_says_little(minutes: int) -> None:
+    mouth = Mouth(kept=1440)
+    said = 0
+    for minute in range(minutes):
+        mouth.live(2000 + minute)
+        for _ in range(60):
+            said += len(mouth.say())
+            mouth.now_s += 1
+    assert mouth.queue.open_frames <= OPEN_LIVE_MAX + BURST
+    assert said <= OPEN_LIVE_MAX + BURST + 6 + minutes / 5
