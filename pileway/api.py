@@ -97,6 +97,7 @@ def _public_app(
             hub=hub,
             payment_origins=[required(settings.wechat_pay_url, "PILEWAY_WECHAT_PAY_URL")],
             codes=composition.code_desk(settings),
+            clock_speed=settings.clock_speed,
         )
     )
     rider_app.prepare_app(app)

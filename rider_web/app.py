@@ -52,12 +52,13 @@ def create_router(
     hub: LiveHub[SessionFacts],
     payment_origins: Sequence[str] = (),
     codes: CodeDesk | None = None,
+    clock_speed: float = 1.0,
 ) -> APIRouter:
     """Every address of this package.
 
     `waits` as the desk's clock counts them; `rail_name` is the rail riders pay with; `public_url` is where their
     phones reach us; `payment_origins` are origins besides https that the rail's pay addresses may have; with `codes`
-    piles without a link are sold by code.
+    piles without a link are sold by code; `clock_speed` is how much faster than real time the desk's clock is.
     """
     headers = SecurityHeaders(payment_origins)
     service = RiderService(
@@ -69,6 +70,7 @@ def create_router(
         hub=hub,
         route_class=guarded_route(headers),
         codes=codes,
+        clock_speed=clock_speed,
     )
     router = APIRouter()
     for part in (socket_pages, session_pages, live_stream):

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rider_web import formats
-from rider_web.session_view import SessionView
+from rider_web.session_view import StartCodeView
 
 
 @dataclass(frozen=True)
 class CodeCard:
-    """A code ready to show; `left_s` seconds by the platform's clock."""
+    """A code ready to show; `left_s` are real seconds, which the page counts down."""
 
     groups: list[str]
     spoken: str
@@ -19,12 +19,11 @@ class CodeCard:
     left: str
 
 
-def build(view: SessionView, *, now: datetime) -> CodeCard | None:
-    """The card of a session that waits for its code; None for any other."""
-    code = view.start_code
+def build(code: StartCodeView | None, *, now: datetime, clock_speed: float) -> CodeCard | None:
+    """The card of a code that can still start its session, by a clock so much faster than real time."""
     if code is None:
         return None
-    left_s = max(0, int((code.valid_until - now).total_seconds()))
+    left_s = max(0, int((code.valid_until - now).total_seconds() / clock_speed))
     return CodeCard(
         groups=code.groups,
         spoken=" ".join(code.digits),

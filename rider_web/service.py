@@ -20,7 +20,7 @@ UNKNOWN_PAYER_IP = "127.0.0.1"
 class RiderService:
     """Database, rails and clock (the desk), waits as the clock counts them, and where riders reach us.
 
-    With `codes` piles without a link are sold by code.
+    With `codes` piles without a link are sold by code; `clock_speed` is how much faster than real time the clock is.
     """
 
     desk: RailDesk
@@ -31,6 +31,7 @@ class RiderService:
     hub: LiveHub[SessionFacts]
     route_class: type[APIRoute]
     codes: CodeDesk | None = None
+    clock_speed: float = 1.0
 
     def order(self, request: Request, *, pile_id: str, port_no: int, amount_fen: int) -> PlacedOrder:
         """Place an order for whoever sent the request; raises what `sockets.order` raises."""

@@ -65,7 +65,7 @@ def create_router(service: RiderService) -> APIRouter:
             language,
             view=view,
             bill=bill.build(facts, language),
-            code=code_card.build(view, now=service.desk.clock()),
+            code=code_card.build(view.start_code, now=service.desk.clock(), clock_speed=service.clock_speed),
         )
 
     @router.post("/s/{session_id}/stop", include_in_schema=False)
