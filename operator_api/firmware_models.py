@@ -72,9 +72,13 @@ class NewRollout(BaseModel):
         max_length=firmware_rollouts.MOST_STAGES,
         description="Share of all piles told by the end of each stage, growing to 100",
     )
-    window_from: Instant | None = Field(default=None, description="Install from then on; now if left out")
+    window_from: Instant | None = Field(
+        default=None,
+        description="Install from then on, day and night: one span for all stages; now if left out",
+    )
     window_to: Instant | None = Field(
-        default=None, description="Install no later; a week after its begin if left out"
+        default=None,
+        description="Begin no installation later; a rollout not through by then is aborted. A week after if left out",
     )
     force: bool = Field(default=False, description="Install although a port charges, ending its session")
     patience_s: int = Field(
