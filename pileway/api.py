@@ -13,9 +13,8 @@ from gateway.enrolment import Enrolment
 from gateway.renewal import Renewal
 from gateway.revocation_list import RevocationList
 from operator_api import app as operator_app
-from pileway import composition, home, web_server
+from pileway import composition, firmware_desk, home, rails, web_server
 from pileway.errors import SettingsInvalid
-from pileway.rails import WECHAT_PAY
 from pileway.settings import Settings, required
 from pileway.telemetry import tracers
 from pileway.telemetry.api_telemetry import ApiTelemetry
@@ -84,14 +83,14 @@ def _public_app(
         waits=composition.waits(settings),
         settings=composition.settings_table(),
         outcomes=outcomes,
-        firmware=composition.firmware_desk(settings),
+        firmware=firmware_desk.open_desk(settings),
         vault=composition.vault(settings),
     )
     app.include_router(
         rider_app.create_router(
-            desk=composition.rail_desk(settings, pool),
+            desk=rails.rail_desk(settings, pool),
             waits=composition.waits(settings),
-            rail_name=WECHAT_PAY,
+            rail_name=rails.WECHAT_PAY,
             public_url=settings.web_url,
             facts=facts,
             hub=hub,

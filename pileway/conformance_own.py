@@ -49,7 +49,7 @@ from conformance.platform.bench import (
     SessionFacts,
     UpdateFacts,
 )
-from pileway import composition, demo_platform, home, settings, street
+from pileway import composition, demo_platform, firmware_desk, home, settings, street
 from pileway.demo_platform import DemoPlatform
 from pileway.demo_riders import Phone, RiderRefused, phone
 from pileway.errors import NotReady
@@ -291,7 +291,7 @@ class OwnPlatform:
 
     def update_firmware(self, pile_id: str, release: FirmwareRelease) -> None:
         """Upload a release and roll it out to one pile."""
-        desk = composition.firmware_desk(self.platform.settings)
+        desk = firmware_desk.open_desk(self.platform.settings)
         now = self.platform.now
         with self.platform.pool.connection() as conn:
             kept = firmware_releases.publish(

@@ -5,9 +5,14 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from psycopg_pool import ConnectionPool
 
 from billing.payment_rails.rail import Rail
 from billing.payment_rails.wechat_pay import WechatMerchant, WechatPay
+from billing.rail_calls import RailDesk
+from charging.payment_hooks import session_hooks
+from database.pool import Connection
+from pileway import composition
 from pileway.errors import SettingsInvalid
 from pileway.settings import Settings, required
 
@@ -23,6 +28,16 @@ def open_rails(settings: Settings) -> dict[str, Rail]:
         wall_clock=lambda: datetime.now(UTC),
     )
     return {WECHAT_PAY: rail}
+
+
+def rail_desk(settings: Settings, opened: ConnectionPool[Connection]) -> RailDesk:
+    """Where payments and refunds are talked over with the rails, with charging's hooks."""
+    return RailDesk(
+        pool=opened,
+        rails=open_rails(settings),
+        clock=settings.clock.now,
+        hooks=session_hooks(composition.waits(settings)),
+    )
 
 
 def _wechat_merchant(settings: Settings) -> WechatMerchant:

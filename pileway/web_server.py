@@ -16,12 +16,11 @@ from fastapi import FastAPI
 from pileway.client_certificates import ClientCertificateProtocol
 from pileway.errors import PilewayError
 from pileway.process import stop_event, tell_ready
-from rider_web.live_hub import MAX_SUBSCRIBERS
 
 SHUTDOWN_S = 3
 """Longest an open request may go on once we stop."""
 KEEP_ALIVE_S = 30
-CONNECTIONS_AT_ONCE = 2 * MAX_SUBSCRIBERS
+CONNECTIONS_AT_ONCE = 4000
 """Connections a listener; beyond that it answers 503. Watchers alone must never fill it: riders who pay need room."""
 BACKLOG = 512
 _POLL_S = 0.05

@@ -18,7 +18,7 @@ from billing import job_queue, jobs
 from billing.rail_calls import RailDesk
 from charging import timers
 from charging.waits import Waits
-from pileway import composition
+from pileway import composition, rails
 from pileway.process import tell_ready
 from pileway.settings import Settings
 from pileway.telemetry import registry
@@ -47,7 +47,7 @@ Pool = ConnectionPool[psycopg.Connection[TupleRow]]
 def run(settings: Settings) -> None:
     """Work until told to stop; a lost database is waited for."""
     with composition.pool(settings, max_size=CONNECTIONS) as pool:
-        desk = composition.rail_desk(settings, pool)
+        desk = rails.rail_desk(settings, pool)
         waits = composition.waits(settings)
         measures, loops = WorkerMeasures(), Loops()
         with ops_server(settings, pool, waits, measures, loops):

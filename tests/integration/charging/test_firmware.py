@@ -13,7 +13,7 @@ from charging.errors import ReleaseConflict, ReleaseRefused, RolloutOver, Rollou
 from charging.firmware_releases import PART_BYTES, Manifest, Release
 from charging.firmware_reports import UpdateReport
 from charging.firmware_rollouts import Rollout, RolloutPile, RolloutPileState, RolloutPlan, RolloutState
-from pileway.composition import is_made_by
+from pileway.firmware_desk import is_made_by
 from protocol import firmware
 from tests.integration.charging.stand import WAITS, Stand
 

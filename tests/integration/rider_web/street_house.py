@@ -32,7 +32,7 @@ from operator_api.firmware_endpoints import FirmwareDesk
 from payment_sim import keys as sim_keys
 from payment_sim.keys import Keys
 from pileway import composition
-from pileway.composition import is_made_by
+from pileway.firmware_desk import is_made_by
 from protocol import start_code
 from rider_web import app as rider_app
 from rider_web.live_hub import LiveHub
