@@ -85,14 +85,14 @@ def _pieces(frames: Sequence[SampledFrame], template: NDArray[np.void]) -> Itera
     for first in range(0, len(rows), PIECE_ROWS):
         some, its_frame = rows[first : first + PIECE_ROWS], of_frame[first : first + PIECE_ROWS]
         piece = np.repeat(template, len(some))
-        piece["pile_id"] = pile_ids[its_frame]
-        piece["sampled_at"] = sampled_us[its_frame]
-        piece["received_at"] = received_us[its_frame]
+        piece["pile_id"] = pile_ids.take(its_frame)
+        piece["sampled_at"] = sampled_us.take(its_frame)
+        piece["received_at"] = received_us.take(its_frame)
         for (name, _), column in zip(COLUMNS, block.columns, strict=True):
             if column is None:
-                piece[name] = block.sessions[some]
+                piece[name] = block.sessions.take(some, axis=0)
             else:
-                piece[name] = column[some]
+                piece[name] = column.take(some)
         yield memoryview(piece.view(np.uint8))  # pyright: ignore[reportArgumentType]  # an array is a buffer
 
 

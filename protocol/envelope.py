@@ -16,7 +16,8 @@ epoch by HKDF-SHA256 (RFC 5869) with no salt and the info ``pileway-link/1 {key|
 A Partial IV must never be used twice under one epoch and direction: the sender owns that promise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -67,6 +68,8 @@ _ENC_STRUCTURE: Final = {
 """How the Enc_structure begins, up to the external data."""
 
 _MASK_32: Final = (1 << 32) - 1
+_new: Callable[..., Any] = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # of any
+"""A named tuple's own way to be made is a call of Python's, for every frame."""
 
 
 class Counter(NamedTuple):
@@ -150,7 +153,8 @@ class Opener:
             body = key.aes.decrypt(key.nonce(partial_iv), ciphertext, _associated_data(protected, topic))
         except InvalidTag as error:
             raise Forged("the authentication tag does not fit") from error
-        return Opened(epoch, Counter(partial_iv >> 32, partial_iv & _MASK_32), body)
+        counter = _new(Counter, (partial_iv >> 32, partial_iv & _MASK_32))
+        return _new(Opened, (epoch, counter, body))
 
     def _key(self, epoch: int, protected: bytes) -> _Key:
         algorithm = _BY_PROTECTED.get(protected)
@@ -203,6 +207,7 @@ def _parse(frame: bytes) -> _Parts:
     return protected, int.from_bytes(kid, "big"), int.from_bytes(partial_iv, "big"), ciphertext
 
 
+@lru_cache(maxsize=65_536)
 def _associated_data(protected: bytes, topic: str) -> bytes:
     """The Enc_structure of RFC 9052, section 5.3."""
     external = topic.encode()
