@@ -3,6 +3,7 @@
 Where an answer of service changes something else as well, FOLLOWERS does it in the same transaction.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,6 @@ from uuid import UUID
 from psycopg import Connection
 from psycopg.pq import PipelineStatus
 from psycopg.rows import TupleRow, class_row
-from psycopg.types.json import Jsonb
 
 from charging.commands import Command, CommandKind, CommandState
 
@@ -28,6 +28,9 @@ SERVICE = sorted(
     }
 )
 """Commands of service: the others have answers of their own, which move more than the command."""
+_SERVICE_KINDS = f"{{{','.join(SERVICE)}}}"
+_STOP_KINDS = f"{{{CommandKind.STOP.value}}}"
+"""The kinds of command a plain answer can be meant for, as arrays in the database's words."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +54,17 @@ class Answer:
         return CommandState.DONE if self.done else CommandState.REFUSED
 
     @property
-    def kinds(self) -> list[CommandKind]:
-        """The kinds of command it can be the answer to."""
-        return SERVICE if self.of_service else [CommandKind.STOP]
-
-    @property
     def facts(self) -> dict[str, Any]:
-        """The answer as the query's parameters."""
+        """The answer as the query's parameters: texts where it can be, which are handed over as they are."""
         result = (
             {"result": self.result} if self.cause is None else {"result": self.result, "cause": self.cause}
         )
         return {
             "command_id": self.command_id,
             "pile_id": self.pile_id,
-            "kinds": self.kinds,
-            "state": self.state,
-            "result": Jsonb(result),
+            "kinds": _SERVICE_KINDS if self.of_service else _STOP_KINDS,
+            "state": self.state.value,
+            "result": json.dumps(result),
             "received_at": self.received_at,
         }
 
@@ -117,10 +115,11 @@ _TAKE: LiteralString = """
         UPDATE command
            SET state = CASE state WHEN 'expired' THEN state ELSE %(state)s END,
                answered_at = CASE state WHEN 'expired' THEN answered_at ELSE %(received_at)s END,
-               result = CASE state WHEN 'expired' THEN result ELSE %(result)s END,
+               result = CASE state WHEN 'expired' THEN result ELSE %(result)s::jsonb END,
+               send_count = CASE state WHEN 'expired' THEN send_count ELSE greatest(send_count, 1) END,
                late_at = CASE state WHEN 'expired' THEN %(received_at)s END,
-               late_result = CASE state WHEN 'expired' THEN %(result)s END
-         WHERE command_id = %(command_id)s AND pile_id = %(pile_id)s AND kind = ANY(%(kinds)s)
+               late_result = CASE state WHEN 'expired' THEN %(result)s::jsonb END
+         WHERE command_id = %(command_id)s AND pile_id = %(pile_id)s AND kind = ANY(%(kinds)s::text[])
            AND (state IN ('pending', 'sent') OR state = 'expired' AND late_at IS NULL)
         RETURNING command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count,
                   late_at),

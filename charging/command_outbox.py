@@ -1,11 +1,11 @@
 """What the gateway sends down: commands it is told of at their commit, and those it finds due when it looks.
 
-A command may be sent before it is marked as sent: it has one id, which a pile does not do twice. What was told while
-nobody listened, and what stays unanswered, is found by looking.
+A command is sent before that is noted: it has one id, which a pile does not do twice. What was told while nobody
+listened, and what stays unanswered, is found by looking.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -45,45 +45,50 @@ def read_news(payload: str) -> News | None:
         return None
 
 
-def mark_sent(
-    conn: Connection[TupleRow], command_ids: Sequence[UUID], *, resend: timedelta, now: datetime
+def note_tries(
+    conn: Connection[TupleRow], tries: Mapping[UUID, bool], *, resend: timedelta, now: datetime
 ) -> None:
-    """Note that these were sent; unanswered they come due again after `resend`."""
+    """Note which commands were sent, and which were tried in vain; unanswered they come due again after `resend`.
+
+    One that was answered meanwhile is left alone.
+    """
     conn.execute(
         """
-        WITH sent AS (
+        WITH tried AS (
             SELECT command_id FROM command
-             WHERE command_id = ANY(%(command_ids)s) AND state IN ('pending', 'sent')
+             WHERE command_id = ANY(%(tried)s) AND state IN ('pending', 'sent')
              ORDER BY command_id FOR NO KEY UPDATE)
-        UPDATE command SET state = 'sent', send_count = send_count + 1, retry_at = %(now)s + %(resend)s
-          FROM sent WHERE command.command_id = sent.command_id
+        UPDATE command
+           SET state = CASE WHEN tried.command_id = ANY(%(sent)s) THEN 'sent' ELSE state END,
+               send_count = send_count + (tried.command_id = ANY(%(sent)s))::int,
+               retry_at = %(now)s + %(resend)s
+          FROM tried WHERE command.command_id = tried.command_id
         """,
-        {"command_ids": list(command_ids), "resend": resend, "now": now},
+        {
+            "tried": list(tries),
+            "sent": [command_id for command_id, sent in tries.items() if sent],
+            "resend": resend,
+            "now": now,
+        },
     )
 
 
-def claim_due(
-    conn: Connection[TupleRow], *, shards: Sequence[int], limit: int, resend: timedelta, now: datetime
-) -> list[Command]:
-    """Take the commands to send now, oldest first: those of online piles that are new or unanswered for `resend`.
+def due(conn: Connection[TupleRow], *, shards: Sequence[int], limit: int, now: datetime) -> list[Command]:
+    """The commands to send now, in the order of their making: those of online piles that are new or come due again.
 
-    Each is marked sent and comes due again after `resend`. Rows another gateway holds are passed over.
+    What becomes of each is to be noted with `note_tries`, or they are found again.
     """
     with conn.cursor(row_factory=class_row(Command)) as cursor:
-        due = cursor.execute(
+        found = cursor.execute(
             """
-            WITH due AS (
-                SELECT command_id FROM command JOIN pile USING (pile_id)
-                 WHERE command.state IN ('pending', 'sent') AND command.shard = ANY(%(shards)s)
-                   AND command.retry_at <= %(now)s AND command.expires_at > %(now)s
-                   AND pile.online AND pile.state = 'active'
-                 ORDER BY command.retry_at LIMIT %(limit)s
-                   FOR UPDATE OF command SKIP LOCKED)
-            UPDATE command SET state = 'sent', send_count = send_count + 1, retry_at = %(now)s + %(resend)s
-              FROM due WHERE command.command_id = due.command_id
-            RETURNING command.command_id, pile_id, session_id, kind, body, command.state, created_at, expires_at,
-                      send_count
+            SELECT command_id, command.pile_id, session_id, kind, body, command.state, created_at, expires_at,
+                   send_count
+              FROM command JOIN pile USING (pile_id)
+             WHERE command.state IN ('pending', 'sent') AND command.shard = ANY(%(shards)s)
+               AND command.retry_at <= %(now)s AND command.expires_at > %(now)s
+               AND pile.online AND pile.state = 'active'
+             ORDER BY command.retry_at LIMIT %(limit)s
             """,
-            {"shards": list(shards), "now": now, "limit": limit, "resend": resend},
+            {"shards": list(shards), "now": now, "limit": limit},
         ).fetchall()
-    return sorted(due, key=lambda command: command.created_at)
+    return sorted(found, key=lambda command: command.created_at)

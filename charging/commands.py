@@ -5,6 +5,7 @@ answered or given up, is told on channel `command_outcome` for whoever waits. Wh
 with the command and changes nothing.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -96,7 +97,7 @@ def enqueue(
         created AS (
             INSERT INTO command (command_id, pile_id, shard, session_id, kind, body, state, created_at, expires_at,
                                  retry_at)
-            SELECT %(command_id)s, pile_id, shard, %(session_id)s, %(kind)s, %(body)s, 'pending', %(now)s,
+            SELECT %(command_id)s, pile_id, shard, %(session_id)s, %(kind)s, %(body)s::jsonb, 'pending', %(now)s,
                    %(expires_at)s, %(now)s
               FROM addressed
             RETURNING shard, json_build_object('shard', shard, 'command_id', command_id, 'pile_id', pile_id,
@@ -111,8 +112,8 @@ def enqueue(
             "command_id": command_id,
             "pile_id": pile_id,
             "session_id": session_id,
-            "kind": kind,
-            "body": Jsonb(dict(body)),
+            "kind": kind.value,
+            "body": json.dumps(dict(body)),
             "now": now,
             "expires_at": expires_at,
             "most_bytes": NEWS_MAX_BYTES,
@@ -147,7 +148,7 @@ def answered(
     now: datetime,
     kind: CommandKind | None = None,
 ) -> Command | None:
-    """Record a pile's answer to a command, of this kind if one is given.
+    """Record a pile's answer to a command, of this kind if one is given; what is answered was sent, noted or not.
 
     None when the command is not this pile's or of another kind, or was answered or given up before.
     """
@@ -162,7 +163,8 @@ def answered(
     with conn.cursor(row_factory=class_row(Command)) as cursor:
         command = cursor.execute(
             """
-            UPDATE command SET state = %(state)s, answered_at = %(now)s, result = %(result)s
+            UPDATE command
+               SET state = %(state)s, answered_at = %(now)s, result = %(result)s, send_count = greatest(send_count, 1)
              WHERE command_id = %(command_id)s AND pile_id = %(pile_id)s AND state IN ('pending', 'sent')
                AND (%(kind)s::text IS NULL OR kind = %(kind)s)
             RETURNING command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count

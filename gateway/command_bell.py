@@ -75,10 +75,12 @@ class CommandBell:
 
     def _drain(self, conn: Connection) -> None:
         try:
-            for note in conn.notifies(timeout=0):
-                news = command_outbox.read_news(note.payload)
+            # As libpq has them: the connection's own way to them takes longer than all that is done with them here.
+            conn.pgconn.consume_input()
+            while (note := conn.pgconn.notifies()) is not None:
+                news = command_outbox.read_news(note.extra.decode())
                 if news is None:
-                    log.warning("command_news_odd", bytes=len(note.payload))
+                    log.warning("command_news_odd", bytes=len(note.extra))
                 else:
                     self._news.append(news)
         except OperationalError:

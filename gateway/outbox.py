@@ -1,8 +1,9 @@
 """What goes down to piles: answers after a commit, and commands from their durable rows.
 
-A commit that enqueues a command tells the outbox by NOTIFY, command and all; once a second it looks by itself. A
-command is sent again with its own id until the pile answers or its deadline passes, which charging decides; the
-deadline travels as MQTT message expiry and inside the message. After a boot nothing goes down before the answer to it.
+A commit that enqueues a command tells the outbox by NOTIFY, command and all; once a second it looks by itself, and
+notes what it sent and nobody answered meanwhile: a sending that is forgotten costs one more. A command is sent again
+with its own id until the pile answers or its deadline passes, which charging decides; the deadline travels as MQTT
+message expiry and inside the message. After a boot nothing goes down before the answer to it.
 """
 
 import math
@@ -21,7 +22,7 @@ from psycopg_pool import ConnectionPool
 
 from charging import command_outbox
 from charging.command_outbox import News
-from charging.commands import Command, CommandState
+from charging.commands import Command
 from charging.errors import ChargingError
 from database.pool import Connection
 from gateway import telling
@@ -34,7 +35,11 @@ from protocol.errors import ProtocolError
 
 POLL_S = 1.0
 DATABASE_WAIT_S = 1.0
-CLAIM_LIMIT = 200
+DUE_LIMIT = 200
+NOTE_AFTER_S = 0.3
+"""A sending is noted after so long: most piles have answered by then, and the answer says that it was sent."""
+MAX_TRIES = 1000
+"""So many sendings not noted, and they are noted at once."""
 REPLY_EXPIRY_S = 60
 """A pile repeats what it wants answered, so an old answer is worth nothing."""
 MAX_REPLIES = 20_000
@@ -98,7 +103,9 @@ class Outbox:
         self._silent: dict[str, dict[UUID, Command]] = {}
         self._rekeyed: set[str] = set()
         self._look_s = 0.0
-        self._claimed: frozenset[UUID] = frozenset()
+        self._tries: dict[UUID, bool] = {}
+        self._note_s = 0.0
+        self._found: frozenset[UUID] = frozenset()
 
     def hold(self, pile_ids: Iterable[str]) -> None:
         """Keep these piles' commands back until the answer to their boot is out."""
@@ -134,6 +141,8 @@ class Outbox:
                     self._send_news(self._bell.take_news())
                     if stopping or monotonic() >= self._look_s:
                         self._send_due()
+                    elif monotonic() >= self._note_s or len(self._tries) >= MAX_TRIES:
+                        self._note_tries()
                 except (OperationalError, InterfaceError) as error:
                     log.warning("outbox_waits_for_database", error=type(error).__name__)
                     self._stop.wait(DATABASE_WAIT_S)
@@ -161,7 +170,8 @@ class Outbox:
         self._bell.ring()
 
     def _pause_s(self, stopping: bool) -> float:
-        return 0.0 if stopping else max(0.0, min(POLL_S, self._look_s - monotonic()))
+        until_s = min(self._look_s, self._note_s) if self._tries else self._look_s
+        return 0.0 if stopping else max(0.0, min(POLL_S, until_s - monotonic()))
 
     def _send_replies(self) -> None:
         with self._lock:
@@ -199,7 +209,7 @@ class Outbox:
         self._count_reply(sent=sent)
         kept_back = self._end_boot(reply)
         if sent:
-            self._send_and_mark(kept_back)
+            self._send_told(kept_back)
             # What was asked for while the pile counted as offline was not told of.
             self._look_s = 0.0
 
@@ -232,38 +242,41 @@ class Outbox:
                 continue
             if command is None:
                 self._look_s = 0.0
-            elif command.command_id not in self._claimed:
+            elif command.command_id not in self._found:
                 fresh.append(command)
-        self._send_and_mark([command for command in fresh if not self._keep_back(command)])
+        self._send_told([command for command in fresh if not self._keep_back(command)])
 
-    def _send_and_mark(self, commands: Iterable[Command]) -> None:
-        """Send, then mark as sent what a link took: a death between the two costs one sending too many.
-
-        One that was claimed is marked already.
-        """
-        taken = [command for command in commands if self._send_command(command)]
-        unmarked = [command.command_id for command in taken if command.state == CommandState.PENDING]
-        if unmarked:
-            with self._conn.use() as conn:
-                command_outbox.mark_sent(conn, unmarked, resend=self._resend, now=self._clock())
+    def _send_told(self, commands: Iterable[Command]) -> None:
+        """Send what was told of; what no link took is found by looking."""
+        for command in commands:
+            if self._send_command(command):
+                if not self._tries:
+                    self._note_s = monotonic() + NOTE_AFTER_S
+                self._tries[command.command_id] = True
 
     def _send_due(self) -> None:
         """Look for what is due, the news of which was lost or which nobody answered."""
         self._look_s = monotonic() + POLL_S
-        claimed: set[UUID] = set()
+        self._note_tries()
+        found: set[UUID] = set()
         while shards := self._shards.serving():
             with self._conn.use() as conn:
-                due = command_outbox.claim_due(
-                    conn, shards=shards, limit=CLAIM_LIMIT, resend=self._resend, now=self._clock()
-                )
-            claimed.update(command.command_id for command in due)
+                due = command_outbox.due(conn, shards=shards, limit=DUE_LIMIT, now=self._clock())
+            found.update(command.command_id for command in due)
             for command in due:
-                if not self._keep_back(command):
-                    self._send_command(command)
-            if len(due) < CLAIM_LIMIT:
+                self._tries[command.command_id] = not self._keep_back(command) and self._send_command(command)
+            self._note_tries()
+            if len(due) < DUE_LIMIT:
                 break
         # Their news may still be on its way to us.
-        self._claimed = frozenset(claimed)
+        self._found = frozenset(found)
+
+    def _note_tries(self) -> None:
+        """Write down what was tried; what was answered meanwhile is not written again."""
+        if self._tries:
+            with self._conn.use() as conn:
+                command_outbox.note_tries(conn, self._tries, resend=self._resend, now=self._clock())
+            self._tries.clear()
 
     def _keep_back(self, command: Command) -> bool:
         with self._lock:

@@ -9,7 +9,7 @@ from billing import payments
 from billing.payments import PaidOutcome
 from charging import command_outbox, meter, piles, sessions, settlements, starts, timers
 from charging.commands import Command
-from charging.meter_rows import MeterFrame, PortSample
+from charging.meter_frames import MeterFrame, PortSample
 from charging.payment_hooks import session_hooks
 from charging.piles import BootReport, shard_of
 from charging.sessions import ChargingSession
@@ -62,9 +62,11 @@ class Stand:
         return sessions.get(self.conn, session.session_id)
 
     def due(self) -> list[Command]:
-        return command_outbox.claim_due(
-            self.conn, shards=[shard_of(PILE)], limit=10, resend=WAITS.resend, now=self.now
-        )
+        """What goes to the pile now, which is noted as sent."""
+        due = command_outbox.due(self.conn, shards=[shard_of(PILE)], limit=10, now=self.now)
+        tries = dict.fromkeys([command.command_id for command in due], True)
+        command_outbox.note_tries(self.conn, tries, resend=WAITS.resend, now=self.now)
+        return due
 
     def charging(self, *, port_no: int = 1, amount_fen: int = 300) -> ChargingSession:
         session = self.paid(port_no=port_no, amount_fen=amount_fen)

@@ -66,6 +66,23 @@ def test_an_unanswered_command_is_sent_again_with_the_same_id_until_answered(
     assert laid_out.command_states()[0] == ("done", sent)
 
 
+def test_an_answered_command_counts_as_sent_whether_its_sending_was_noted_or_not(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until"
+) -> None:
+    gateway = start_gateway()
+    quick, slow = connect_pile("YQ-01"), connect_pile("YQ-02")
+    quick.boots()
+    slow.boots()
+    laid_out.order("YQ-01")
+    quick.say(_answer(quick.hears(messages.Start), StartResult.OK))
+    laid_out.order("YQ-02")
+    unanswered = slow.hears(messages.Start)
+    until(lambda: laid_out.command_states() == [("done", 1), ("sent", 1)])
+    slow.say(_answer(unanswered, StartResult.OK))
+    gateway.stop()
+    assert laid_out.command_states() == [("done", 1), ("done", 1)]
+
+
 def test_a_refused_start_reaches_the_session(
     connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until"
 ) -> None:
@@ -114,8 +131,9 @@ def test_nothing_but_boot_ack_goes_down_before_the_boot_is_answered(
     until(lambda: gateway.health.outbox.replies_sent)
     gateway.outbox.hold(["YQ-01"])
     session_id = laid_out.order("YQ-01")
-    until(lambda: laid_out.command_states()[0][1] > 0)
+    until(lambda: gateway.outbox.waiting)
     assert pile.heard.empty()
+    assert laid_out.command_states() == [("pending", 0)]
 
     pile.boots()
     assert pile.hears(messages.Start).session_id == session_id
@@ -187,6 +205,7 @@ def test_a_pile_that_is_offline_is_not_sent_commands(
     pile.say(pile.boot_message())
     pile.hears(messages.BootAck)
     laid_out.order("YQ-01")
+    until(lambda: laid_out.command_states()[0][0] == "sent")
     pile.vanish()
     until(lambda: not laid_out.pile("YQ-01").online)
     sent = laid_out.command_states()[0][1]

@@ -18,7 +18,7 @@ from charging import command_outbox, enrolment, meter, piles, ports, sessions, s
 from charging.command_waits import CommandWaits
 from charging.commands import Command, CommandKind
 from charging.enrolment import SecretVault
-from charging.meter_rows import MeterFrame, PortSample
+from charging.meter_frames import MeterFrame, PortSample
 from charging.payment_hooks import session_hooks
 from charging.piles import BootReport, shard_of
 from charging.ports import PortReport, PortState
@@ -100,9 +100,9 @@ class StreetStand:
 
         def told() -> bool:
             with self.pool.connection() as conn:
-                due = command_outbox.claim_due(
-                    conn, shards=[shard_of(PILE)], limit=50, resend=timedelta(0), now=self.clock.now()
-                )
+                due = command_outbox.due(conn, shards=[shard_of(PILE)], limit=50, now=self.clock.now())
+                tries = dict.fromkeys([each.command_id for each in due], True)
+                command_outbox.note_tries(conn, tries, resend=timedelta(0), now=self.clock.now())
             found.extend(each for each in due if each.session_id == session_id and each.kind is kind)
             return bool(found)
 
