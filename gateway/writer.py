@@ -1,5 +1,6 @@
 """Stores batches of frames: one transaction a batch, then the acknowledgements, then the answers to the piles.
 
+Meter frames of long ago have transactions of their own, before that of their batch.
 Nothing is acknowledged before it is committed. A database that is away keeps the batch here, unacknowledged, and
 is asked again with a back-off; the links' receive maximum bounds what piles up meanwhile. A batch that fails for
 another reason is stored frame by frame, so that only the frame at fault is put aside.
@@ -7,7 +8,7 @@ another reason is stored frame by frame, so that only the frame at fault is put 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
@@ -25,7 +26,8 @@ from psycopg.errors import (
 )
 from psycopg_pool import ConnectionPool
 
-from charging import command_answers, key_rotation, meter, rejections, sessions
+from charging import backlog, command_answers, key_rotation, meter, rejections, sessions
+from charging.meter_rows import MeterFrame
 from charging.rejections import Rejection
 from database.pool import Connection
 from gateway import hearing
@@ -59,6 +61,7 @@ _SERVER_FULL = frozenset({"53100", "53300"})
 """Of those, a full disk and too many connections, which no frame is to blame for."""
 _COLLISIONS = (DeadlockDetected, SerializationFailure, QueryCanceled)
 _PLAIN_ANSWERS = ("/stop_ack", "/command_ack")
+_ONE_STATEMENT = "/stop_ack"
 
 log = structlog.get_logger()
 
@@ -198,22 +201,24 @@ class Writer:
 
     def _commit(self, frames: Sequence[Frame], *, opened: Sequence[Ahead | None]) -> "_Stored":
         stored = _Stored()
-        with self._conn.use() as conn, _one_transaction(conn, frames):
+        with self._conn.use() as conn:
             stored.sort(self._inbound.read(conn, frames, opened))
             stored.steps.decoded_s = monotonic()
+            order = stored.order = LockOrder.of(stored.heard)
+            live = _store_older(conn, hearing.meter_frames(order.meter_frames))
+        with self._conn.use() as conn, _one_transaction(conn, frames):
             stored.rekeyed = self._inbound.first_uses(stored.heard)
             if stored.rekeyed:
                 key_rotation.used(conn, stored.rekeyed, now=max(frame.received_at for frame in frames))
-            order = stored.order = LockOrder.of(stored.heard)
             if order.money:
                 sessions.hold(conn, order.sessions(), of_piles=order.alarmed_piles())
             stored.handle(conn, order.reports)
-            if order.meter_frames:
-                meter.write_batch(conn, hearing.meter_frames(order.meter_frames))
+            if live:
+                meter.write_batch(conn, live)
             stored.handle(conn, order.money)
             command_answers.take(conn, [hearing.answer(heard) for heard in order.answers])
             self._presence.note(stored.heard, but=order.wills)
-            if order.touches_piles or self._presence.is_due():
+            if order.touches_piles or self._may_note_presence(frames):
                 self._presence.write(conn)
                 stored.presence_written = True
             stored.handle(conn, order.wills)
@@ -225,6 +230,10 @@ class Writer:
         stored.steps.committed_s = monotonic()
         stored.acknowledged = list(frames)
         return stored
+
+    def _may_note_presence(self, frames: Sequence[Frame]) -> bool:
+        """Whether it is due and nobody waits for this transaction; after plain answers it has one of its own."""
+        return self._presence.is_due() and not (frames and _are_plain_answers(frames))
 
     def _put_aside(self, frames: Sequence[Frame]) -> "_Stored":
         stored = _Stored()
@@ -350,13 +359,30 @@ def _is_overtaxed(error: Error) -> bool:
     return state.startswith(_OVERTAXED) and state not in _SERVER_FULL
 
 
+def _store_older(conn: Connection, frames: Sequence[MeterFrame]) -> Sequence[MeterFrame]:
+    """Store the frames of long ago, each day of them in a transaction of its own; gives the live ones.
+
+    They come before what else is said in their batch: a settlement is judged by its samples.
+    """
+    older, live = backlog.apart(frames)
+    for part in older:
+        with conn.transaction():
+            meter.write_batch(conn, part)
+    return live
+
+
 def _one_transaction(conn: Connection, frames: Sequence[Frame]) -> AbstractContextManager[object]:
     """A transaction; for a batch of plain answers a pipeline, which is one too: somebody waits for each of them.
 
     What is sent between two syncs of a pipeline commits together at the second, without a BEGIN and a COMMIT to wait
     for. In a pipeline no statement's row count is known before its result is fetched and COPY is refused, so whatever
     runs handlers or stores meter frames goes without. Errors surface at the next fetch, the last when it ends.
+    A single answer to a stop is one statement, and that a transaction of its own.
     """
-    if all(frame.topic.endswith(_PLAIN_ANSWERS) for frame in frames):
-        return conn.pipeline()
-    return conn.transaction()
+    if len(frames) == 1 and frames[0].topic.endswith(_ONE_STATEMENT):
+        return nullcontext()
+    return conn.pipeline() if _are_plain_answers(frames) else conn.transaction()
+
+
+def _are_plain_answers(frames: Sequence[Frame]) -> bool:
+    return all(frame.topic.endswith(_PLAIN_ANSWERS) for frame in frames)

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from charging import meter, pile_clocks, session_curves, site_loads
-from charging.meter_rows import MeterFrame
+from charging import backlog, meter, pile_clocks, session_curves, site_loads
+from charging.meter_frames import MeterFrame
 from charging.session_curves import SampleSpan
 from charging.site_loads import LOCAL
 from database import timescale as database_timescale
@@ -136,6 +136,31 @@ def test_reports_of_a_compressed_day_count_late_samples_after_the_next_refresh(
     )
     assert (by_hour.busy_s, by_hour.energy_dws) == (3 * 80 * 30, 3 * 80 * 30 * 2_400)
     assert by_day == by_hour
+
+
+def test_frames_of_now_and_of_long_ago_leave_the_days_between_alone(
+    timescale: Connection, sessions: dict[str, UUID]
+) -> None:
+    now = datetime.now(UTC)
+    late = [frame._replace(received_at=now) for frame in _frames(sessions, count=80)]
+    live = [
+        frame._replace(pile_id=PILES[0], sampled_at=now - age, received_at=now)
+        for frame, age in zip(late, (timedelta(hours=5), timedelta(hours=1), timedelta(0)), strict=False)
+    ]
+    older, of_now = backlog.apart([*live, *late])
+    for part in (*older, of_now):
+        with timescale.transaction():
+            meter.write_batch(timescale, part, takes_copy=False)
+    stale = timescale.execute(
+        """
+        SELECT _timescaledb_functions.to_timestamp(lowest_modified_value),
+               _timescaledb_functions.to_timestamp(greatest_modified_value)
+          FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log
+         WHERE hypertable_id = (SELECT id FROM _timescaledb_catalog.hypertable WHERE table_name = 'meter_sample')
+        """
+    ).fetchall()
+    assert any(since.date() == DAY.date() for since, _ in stale)
+    assert all(until - since < timedelta(days=1) for since, until in stale)
 
 
 def test_a_compressed_day_with_late_samples_is_compressed_again(

@@ -66,6 +66,29 @@ def test_a_frame_is_acknowledged_only_after_its_commit(
     assert laid_out.count("meter_frame") == 1
 
 
+def test_frames_of_long_ago_share_a_batch_with_those_of_now_and_no_transaction(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until", dsn: str
+) -> None:
+    gateway = start_gateway()
+    pile = connect_pile("YQ-01")
+    ages = (timedelta(days=30), timedelta(0), timedelta(days=3))
+    with _meter_blocked(dsn):
+        pile.say(pile.meter(uuid4()))
+        until(lambda: _blocked_writers(dsn))
+        # These wait together for the writer and come as one batch.
+        for n in range(2):
+            for age in ages:
+                pile.say(pile.meter(uuid4(), at=datetime.now(UTC) - age - timedelta(seconds=n + 1)))
+        until(lambda: gateway.health.waiting_frames == 2 * len(ages))
+    until(lambda: gateway.health.links[0].acks == 1 + 2 * len(ages))
+    with psycopg.connect(dsn) as conn:
+        told = conn.execute(
+            "SELECT count(*), max(sampled_at) - min(sampled_at) FROM meter_frame GROUP BY xmin::text"
+        ).fetchall()
+    assert sum(count for count, _ in told) == 1 + 2 * len(ages)
+    assert max(spread for _, spread in told) < timedelta(hours=1)
+
+
 def test_a_connection_lost_before_the_commit_costs_a_retry_and_no_frame(
     connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until", dsn: str
 ) -> None:
