@@ -16,7 +16,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
 from charging import half_hours, session_curves, starts
-from charging.meter_rows import MeterFrame, PortSample
+from charging.meter_frames import MeterFrame, PortSample
 from charging.session_states import UNDER_WAY
 from charging.sessions import ChargingSession
 from database.packed_arrays import TextArray

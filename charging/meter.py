@@ -13,7 +13,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from charging import events, live_readings, meter_rows
-from charging.meter_rows import MeterFrame
+from charging.meter_frames import MeterFrame
 from charging.pile_clocks import believable
 
 

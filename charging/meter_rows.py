@@ -6,31 +6,18 @@ to store it.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from struct import Struct
-from typing import NamedTuple
 
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from charging import sample_columns
-from charging.port_samples import PortSample
+from charging.meter_frames import MeterFrame
 from charging.sample_columns import SampledFrame, SampleRange
 from database.packed_arrays import TextArray, TimestamptzArray, microseconds
 
 WRITE_BYTES = 64 * 1024
 """About so much is handed to the connection at once: the server stores it while the next rows are packed."""
-
-
-class MeterFrame(NamedTuple):
-    """All busy ports of one pile at one instant; not `dated` where the pile knew no date."""
-
-    pile_id: str
-    sampled_at: datetime
-    received_at: datetime
-    samples: Sequence[PortSample]
-    """Where it is a part of a block, its rows are packed by column."""
-    dated: bool = True
 
 
 def claim(conn: Connection[TupleRow], frames: Sequence[MeterFrame]) -> list[MeterFrame]:

@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from charging.port_samples import COLUMNS, PortSample
+from charging.meter_frames import COLUMNS, PortSample
 
 Numbers = NDArray[np.int64]
 

@@ -13,9 +13,8 @@ from uuid import UUID
 from charging import configurations, firmware_reports, piles, ports, settlements, shown_tariffs, starts
 from charging.command_answers import Answer
 from charging.errors import SettlementInconsistent
-from charging.meter_rows import MeterFrame
+from charging.meter_frames import MeterFrame, PortSample
 from charging.pile_care import Report
-from charging.port_samples import PortSample
 from charging.sample_columns import SampleBlock, SampleRange
 from charging.waits import Waits
 from database.pool import Connection

@@ -10,8 +10,7 @@ import numpy as np
 
 from charging import piles, sites
 from charging.errors import PileExists
-from charging.meter_rows import MeterFrame
-from charging.port_samples import COLUMNS, PortSample
+from charging.meter_frames import COLUMNS, MeterFrame, PortSample
 from charging.sample_columns import SampleBlock, SampleRange
 from database.pool import Connection
 

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from charging import made_samples, meter, session_curves, site_loads
 from charging.made_samples import SAMPLE_S
-from charging.meter_rows import MeterFrame, PortSample
+from charging.meter_frames import MeterFrame, PortSample
 from charging.session_curves import SampleSpan
 from charging.site_loads import LOCAL
 from database.pool import Connection

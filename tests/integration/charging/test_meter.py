@@ -8,7 +8,7 @@ import pytest
 
 from charging import events, meter, piles, session_curves
 from charging.events import EventKind
-from charging.meter_rows import MeterFrame, PortSample
+from charging.meter_frames import MeterFrame, PortSample
 from charging.piles import Telemetry
 from charging.session_curves import SampleSpan
 from database.pool import Connection

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charging import meter_rows
-from charging.meter_rows import MeterFrame
-from charging.port_samples import COLUMNS, PortSample
+from charging.meter_frames import COLUMNS, MeterFrame, PortSample
 from charging.sample_columns import PIECE_ROWS
 from tests.meter_frames import in_a_block
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from charging.port_samples import PortSample
+from charging.meter_frames import PortSample
 from charging.sample_columns import SampleRange
 from gateway import hearing
 from gateway.hearing import Heard

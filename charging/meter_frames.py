@@ -1,5 +1,7 @@
-"""One port's reading as charging keeps it, and how wide its values are in the table of samples."""
+"""Meter frames as charging keeps them, and how wide a sample's values are in their table."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -24,6 +26,17 @@ class PortSample(NamedTuple):
     power_mean_dw: int
     temperature_dc: int
     phase: int
+
+
+class MeterFrame(NamedTuple):
+    """All busy ports of one pile at one instant; not `dated` where the pile knew no date."""
+
+    pile_id: str
+    sampled_at: datetime
+    received_at: datetime
+    samples: Sequence[PortSample]
+    """Where it is a part of a block, its rows are packed by column."""
+    dated: bool = True
 
 
 COLUMNS = (
