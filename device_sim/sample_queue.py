@@ -72,6 +72,11 @@ class SampleQueue(Generic[T]):
         """How many were said and are not known to be stored."""
         return len(self._open)
 
+    @property
+    def open_kept(self) -> int:
+        """How many of these were kept before."""
+        return len(self._open) - self._open_live
+
     def put(self, frame: T, *, live: bool) -> int:
         """Say this; `live` frames are those for which there is a link. Gives the frame's number."""
         if len(self) >= UNSENT_FRAMES_MAX:
@@ -118,7 +123,7 @@ class SampleQueue(Generic[T]):
         passed_over = [counter for counter in self._open if counter < newest]
         self._keep([opened.kept for one in passed_over if (opened := self._close(one))])
         self._wait_s, self._quiet_since_s = FIRST_WAIT_S, real_s
-        if self._burst_said and not self._open_kept:
+        if self._burst_said and not self.open_kept:
             took_s = min(real_s - self._burst_since_s, FIRST_WAIT_S)
             self._next_burst_s = self._burst_since_s + max(
                 CALM * took_s, self._burst_said / self.frames_per_s
@@ -137,16 +142,12 @@ class SampleQueue(Generic[T]):
 
     def next_s(self) -> float | None:
         """When something may be said that may not be said before; None if only others can change that."""
-        due = [self._quiet_since_s + self._wait_s] if self._open_kept else []
-        if self._backlog and not self._open_kept:
+        due = [self._quiet_since_s + self._wait_s] if self.open_kept else []
+        if self._backlog and not self.open_kept:
             due.append(self._next_burst_s)
         if self._open_live:
             due.append(self._oldest_live_s() + LIVE_WAIT_S)
         return min(due, default=None)
-
-    @property
-    def _open_kept(self) -> int:
-        return len(self._open) - self._open_live
 
     def _begin_afresh(self) -> None:
         self._burst_left = self._burst_said = 0
@@ -156,14 +157,14 @@ class SampleQueue(Generic[T]):
     def _in_burst(self, real_s: float) -> bool:
         if self._burst_left > 0:
             return True
-        if self._open_kept or real_s < self._next_burst_s:
+        if self.open_kept or real_s < self._next_burst_s:
             return False
         self._burst_left, self._burst_said, self._burst_since_s = BURST, 0, real_s
         return True
 
     def _look_at_silence(self, real_s: float) -> None:
         """Without a receipt for long, one frame is to be said again."""
-        if self._open_kept:
+        if self.open_kept:
             if real_s < self._quiet_since_s + self._wait_s:
                 return
             self._wait_s = min(LONGEST_WAIT_S, 2 * self._wait_s)

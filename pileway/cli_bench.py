@@ -137,6 +137,43 @@ def bench_survive(
         )
 
 
+@bench.command("backlog")
+def bench_backlog(
+    piles: Annotated[int, typer.Option(help="Piles that come back.", min=1, max=5000)] = 1000,
+    ports: Annotated[int, typer.Option(help="Charging ports of each.", min=1, max=20)] = 2,
+    hours: Annotated[
+        float, typer.Option(help="Hours without a link, all of them charging.", min=0.001, max=300)
+    ] = 24.0,
+    every: Annotated[
+        int, typer.Option(help="Seconds between two frames of a pile, then and now.", min=1, max=3600)
+    ] = 60,
+    calm: Annotated[
+        float, typer.Option(help="Seconds of live frames alone, before.", min=0, max=3600)
+    ] = 60.0,
+    outage_s: Annotated[
+        float, typer.Option(help="Seconds the database is away in the middle of it.", min=0, max=86_400)
+    ] = 0.0,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Many piles replay a day's frames at once, beside their frames of now; then compare what is stored."""
+    settings = load_settings(home=home)
+    from pileway.bench import backlog as bench_module
+
+    set_up_logs("bench", quiet=True)
+    with expected_failures():
+        bench_module.run(
+            settings,
+            pile_count=piles,
+            port_count=ports,
+            hours=hours,
+            every_s=every,
+            calm_s=calm,
+            outage_s=outage_s,
+            as_json=as_json,
+        )
+
+
 @bench.command("live")
 def bench_live(
     sessions: Annotated[

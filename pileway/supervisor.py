@@ -9,8 +9,9 @@ import logging.handlers
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -82,6 +83,7 @@ class _Watched:
     restarts_in_a_row: int = 0
     restart_at_s: float | None = None
     given_up: bool = False
+    halted: bool = False
 
 
 class Supervisor:
@@ -118,6 +120,16 @@ class Supervisor:
         if watched is None:
             raise KeyError(name)
         self._do(lambda: self._stop(watched))
+
+    @contextmanager
+    def halted(self, name: str) -> Generator[None]:
+        """Run without one part, of a name there is, while the block runs. Raises `PartFailed`."""
+        watched = next(watched for watched in self._watched if watched.part.name == name)
+        self._do(lambda: self._halt(watched))
+        try:
+            yield
+        finally:
+            self._do(lambda: self._resume(watched))
 
     def states(self) -> tuple[PartState, ...]:
         """How the parts are, in the order they were started."""
@@ -166,9 +178,19 @@ class Supervisor:
         self._watched.remove(watched)
         log.info("part_stopped", part=watched.part.name)
 
+    def _halt(self, watched: _Watched) -> None:
+        watched.halted = True
+        watched.part.stop()
+        log.info("part_halted", part=watched.part.name)
+
+    def _resume(self, watched: _Watched) -> None:
+        watched.part.start()
+        watched.halted, watched.restart_at_s, watched.started_at_s = False, None, time.monotonic()
+        log.info("part_resumed", part=watched.part.name, pid=watched.part.pid)
+
     def _look_after(self, watched: _Watched) -> None:
         now_s = time.monotonic()
-        if watched.given_up:
+        if watched.given_up or watched.halted:
             return
         if watched.restart_at_s is not None:
             if now_s >= watched.restart_at_s:

@@ -49,10 +49,25 @@ class MeteredPile:
 
 @dataclass(frozen=True)
 class Fleet:
-    """Piles and the instant of their first round, Unix ms."""
+    """Piles, the instant of their first round (Unix ms), the time between two rounds, and between two piles of one."""
 
     piles: Sequence[MeteredPile]
     begin_ms: int
+    sample_s: int = SAMPLE_S
+    gap_ms: int = 1
+
+    def at_ms(self, number: int) -> int:
+        """When the frame of this number is sampled, Unix ms; later numbers are later."""
+        turn, place = divmod(number, len(self.piles))
+        return self.begin_ms + turn * self.sample_s * 1000 + place * self.gap_ms
+
+    def number_of(self, pile_id: str, at_ms: int) -> int | None:
+        """Which frame is a pile's of this instant; None for none."""
+        turn, in_round_ms = divmod(at_ms - self.begin_ms, self.sample_s * 1000)
+        place, between_ms = divmod(in_round_ms, self.gap_ms)
+        if turn < 0 or between_ms or place >= len(self.piles) or self.piles[place].pile_id != pile_id:
+            return None
+        return turn * len(self.piles) + place
 
     def sealed(self, numbers: range) -> Iterator[Frame]:
         """The frames of these numbers as they travel."""
@@ -89,10 +104,10 @@ class Fleet:
     def _message(self, turn: int, place: int) -> messages.MeterFrame:
         pile = self.piles[place]
         samples = tuple(
-            _sample(port, session_id, turn=turn, place=place)
+            _sample(port, session_id, turn=turn, place=place, sample_s=self.sample_s)
             for port, session_id in enumerate(pile.session_ids, start=1)
         )
-        at_ms = self.begin_ms + turn * SAMPLE_S * 1000 + place
+        at_ms = self.at_ms(turn * len(self.piles) + place)
         return messages.MeterFrame(sampled_at_ms=at_ms, samples=samples, clock=ClockState.SYNCED)
 
 
@@ -172,18 +187,18 @@ def _charging(conn: Connection, *, pile_id: str, port_no: int, now: datetime) ->
     return session_id
 
 
-def _sample(port: int, session_id: UUID, *, turn: int, place: int) -> messages.PortSample:
+def _sample(port: int, session_id: UUID, *, turn: int, place: int, sample_s: int) -> messages.PortSample:
     power_dw = 1500 + (place * 37 + port * 101) % 900 + int(60 * math.sin(turn / 9 + port))
     return messages.PortSample(
         port=port,
         session_id=session_id,
-        elapsed_s=turn * SAMPLE_S,
-        window_s=SAMPLE_S,
+        elapsed_s=turn * sample_s,
+        window_s=sample_s,
         voltage_dv=2200 + (turn + place) % 60,
         current_ma=power_dw * 100 // 220,
         power_dw=power_dw,
         power_factor_milli=940 + port,
-        energy_dwh=turn * SAMPLE_S * power_dw // 3600,
+        energy_dwh=turn * sample_s * power_dw // 3600,
         power_min_dw=power_dw - 12,
         power_max_dw=power_dw + 15,
         power_mean_dw=power_dw + 1,

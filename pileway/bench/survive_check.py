@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from pileway.bench.ingest_floors import FRAME_TABLE, SAMPLE_TABLE
-from pileway.bench.meter_fleet import SAMPLE_S, Fleet
+from pileway.bench.meter_fleet import Fleet
 
 ROWS_AT_ONCE = 5_000
 OURS = "received_at"
@@ -86,11 +86,7 @@ def judge(dsn: str, fleet: Fleet, frames: int) -> Verdict:
 def _number(fleet: Fleet, frame: Frame) -> int | None:
     """Which frame of the fleet this is; None for none of them."""
     pile_id, sampled_at = frame
-    at_ms = (sampled_at - _EPOCH) // timedelta(milliseconds=1)
-    turn, place = divmod(at_ms - fleet.begin_ms, SAMPLE_S * 1000)
-    if turn < 0 or place >= len(fleet.piles) or fleet.piles[place].pile_id != pile_id:
-        return None
-    return turn * len(fleet.piles) + place
+    return fleet.number_of(pile_id, (sampled_at - _EPOCH) // timedelta(milliseconds=1))
 
 
 def _stored_keys(conn: psycopg.Connection[Any]) -> Iterator[Frame]:

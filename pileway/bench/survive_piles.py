@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
@@ -24,6 +24,7 @@ from pileway import logs
 from pileway.bench.clients import Access
 from pileway.bench.meter_fleet import BOOT, EPOCH, Fleet
 from pileway.bench.packets import RECEIVE_BYTES, Packets
+from pileway.bench.side_by_side import first_ends
 from protocol import frames
 from protocol.envelope import Counter, Sealer
 from protocol.topics import Direction
@@ -147,7 +148,7 @@ class _Pile:
                     link = await self._connect()
                 self._link = link
                 try:
-                    await _first_ends(self._hear(link), self._talk(link), self._be_cut())
+                    await first_ends(self._hear(link), self._talk(link), self._be_cut())
                 finally:
                     link.writer.transport.abort()
                     self._link = None
@@ -256,15 +257,3 @@ class _Pile:
             self._random.shuffle(some)
             mixed += some
         return mixed
-
-
-async def _first_ends(*works: Coroutine[None, None, None]) -> None:
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

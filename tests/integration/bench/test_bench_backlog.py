@@ -1,0 +1,43 @@
+"""`pileway bench backlog` in short: piles replay beside live frames while the database goes and comes back.
+
+No time is judged.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+LIMIT_S = 300
+PILES = 12
+SHORT = (
+    *("--piles", str(PILES), "--hours", "0.01", "--every", "1", "--ports", "1"),
+    *("--calm", "0.5", "--outage-s", "1"),
+)
+KEPT = 36
+"""Frames of each pile, at least: one for every second without a link."""
+
+
+def test_whatever_piles_kept_is_stored_once_beside_live_frames_and_none_is_refused(work_folder: Path) -> None:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("PILEWAY_")}
+    arguments = ["bench", "backlog", "--home", str(work_folder / "home"), *SHORT, "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pileway", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        env=bare,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["exact"]
+    assert told["backlog_frames"] >= PILES * KEPT
+    assert told["sent"] == told["stored"] == told["samples"] > told["backlog_frames"]
+    assert (told["missing"], told["strangers"], told["different"], told["refused"]) == (0, 0, 0, 0)
+    assert told["live_frames_during"] > 0
+    assert 0 < told["live_again_after_s"] < told["drain_s"]
+    assert 0 < told["broker_held_most"]
+    assert told["broker_dropped"] == 0
+    assert not list(work_folder.glob(".pileway-bench-*"))
