@@ -167,8 +167,10 @@ class Inbound:
         """Each frame's reading, in order, and that of a frame it carries right after it.
 
         The connection serves the look-ups of piles not known yet; `opened` is what `open_ahead` made of the frames, if
-        it was asked.
+        it was asked. Without frames nobody waits, and what is known is asked for anew before it is too old.
         """
+        if not frames:
+            self._registry.refresh_ahead(conn)
         parsed = [_parse(frame.topic) for frame in frames]
         self._registry.refresh(conn, [topic.pile_id for topic in parsed if topic is not None])
         batch: _Batch = {}

@@ -5,7 +5,7 @@ once: a revoked pile is cut off within that time, and no frame costs a query of 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import monotonic
@@ -69,9 +69,17 @@ class PileRegistry:
                 known.heard_s = now_s
             if known is None or known.checked_s <= oldest_s:
                 due.append(pile_id)
+        if due:
+            self._ask(conn, sorted({*due, *self._due_soon(now_s)}), now_s)
+
+    def refresh_ahead(self, conn: Connection) -> None:
+        """Ask for those that will be due soon, so that no frame of theirs waits for it."""
+        now_s = self._seconds()
+        self._ask(conn, sorted(self._due_soon(now_s)), now_s)
+
+    def _ask(self, conn: Connection, due: Sequence[str], now_s: float) -> None:
         if not due:
             return
-        due = sorted({*due, *self._due_soon(now_s)})
         found = {standing.pile_id: standing for standing in standings.of(conn, due)}
         for pile_id in due:
             known = self._piles.setdefault(pile_id, KnownPile(None, now_s, now_s))
