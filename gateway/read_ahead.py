@@ -1,7 +1,8 @@
 """Frames opened and decoded while the writer waits for the database.
 
 A thread takes batches as they come and opens them; the writer takes whatever is ready. Nothing is judged here: who may
-speak and what is a repeat is the writer's question, asked in the order of arrival after the commit before.
+speak and what is a repeat is the writer's question, asked in the order of arrival after the commit before. While the
+writer asks it the thread rests: the interpreter is one, and the database waits for the writer.
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ class ReadAhead:
         self._frames: list[Frame] = []
         self._opened: list[Ahead | None] = []
         self._ended = False
+        self._judging = False
         self._changed = Condition()
         self.turned_s = monotonic()
         """When its loop last turned, by the monotonic clock."""
@@ -44,12 +46,19 @@ class ReadAhead:
 
     def take(self, *, timeout_s: float) -> tuple[Sequence[Frame], Sequence[Ahead | None]]:
         """All that is ready, in order of arrival; nothing when `timeout_s` passes or there will be no more."""
+        self.judged()
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._ended, timeout_s)
             taken = self._frames, self._opened
             self._frames, self._opened = [], []
-            self._changed.notify_all()
+            self._judging = bool(taken[0])
         return taken
+
+    def judged(self) -> None:
+        """The writer has asked what there is to ask of the frames it took, and turns to the database."""
+        with self._changed:
+            self._judging = False
+            self._changed.notify_all()
 
     @property
     def ended(self) -> bool:
@@ -88,5 +97,8 @@ class ReadAhead:
             self._opened += opened
             self._changed.notify_all()
             # The writer comes back for them however long its database is away.
-            while not self._changed.wait_for(lambda: len(self._frames) < AHEAD_FRAMES, TAKE_TIMEOUT_S):
+            while not self._changed.wait_for(self._may_go_on, TAKE_TIMEOUT_S):
                 self.turned_s = monotonic()
+
+    def _may_go_on(self) -> bool:
+        return len(self._frames) < AHEAD_FRAMES and not self._judging

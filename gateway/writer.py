@@ -205,7 +205,9 @@ class Writer:
             stored.sort(self._inbound.read(conn, frames, opened))
             stored.steps.decoded_s = monotonic()
             order = stored.order = LockOrder.of(stored.heard)
-            live = _store_older(conn, hearing.meter_frames(order.meter_frames))
+            metered = hearing.meter_frames(order.meter_frames)
+            self._ahead.judged()
+            live = _store_older(conn, metered)
         with self._conn.use() as conn, _one_transaction(conn, frames):
             stored.rekeyed = self._inbound.first_uses(stored.heard)
             if stored.rekeyed:

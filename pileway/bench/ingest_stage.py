@@ -3,6 +3,7 @@
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from multiprocessing.connection import Connection as Pipe
 
 import psycopg
@@ -34,6 +35,8 @@ FLOOR_CLIENT = "bench-floor"
 SLOWEST_PER_S = 200
 """A gateway slower than this counts as standing still."""
 GRACE_S = 60.0
+BACK = timedelta(hours=1)
+"""So long ago the first round was sampled, and later ones follow on it: frames of now, not of long ago."""
 LATENCY_SHARE = 0.5
 
 _LISTENERS = """
@@ -180,7 +183,7 @@ def opened(settings: Settings, *, pile_count: int, port_count: int, say: Say) ->
             installations.installed(settings, progress=say, broker_addition=_LISTENERS.format(**ports))
         )
         say("enrolling piles and opening sessions")
-        fleet = meter_fleet.enrolled(running, pile_count=pile_count, port_count=port_count)
+        fleet = meter_fleet.enrolled(running, pile_count=pile_count, port_count=port_count, back=BACK)
         access = installations.gateway_access(running)
         load = stack.enter_context(
             child_processes.start(publishing.serve, fleet, running.home / "log" / "load.log")

@@ -150,6 +150,40 @@ def test_what_was_opened_is_handed_over_in_the_order_of_arrival_and_bounded(
     assert taken == frames
 
 
+class Noting(Inbound):
+    """Says when it opened a second batch."""
+
+    def __init__(self, seconds: Seconds) -> None:
+        super().__init__(
+            registry=PileRegistry(vault=VAULT, seconds=seconds), window=ReplayWindow(), wards=NoWards()
+        )
+        self.batches = 0
+        self.again = Event()
+
+    def open_ahead(self, frames: Sequence[Frame]) -> list[Ahead | None]:
+        self.batches += 1
+        if self.batches > 1:
+            self.again.set()
+        return [None] * len(frames)
+
+
+def test_nothing_is_opened_while_the_writer_judges(pile: HandPile, seconds: Seconds) -> None:
+    inbound, stop = Noting(seconds), Event()
+    frames = _frames(pile, 1) * (2 * AHEAD_FRAMES)
+    batch = SampleBatch(limits=BatchLimits(max_frames=AHEAD_FRAMES), capacity_frames=len(frames))
+    assert not batch.put_many(frames)
+    ahead = ReadAhead(batch=batch, inbound=inbound, stop=stop)
+    ahead.start()
+    taken, _ = ahead.take(timeout_s=WAIT_S)
+    assert len(taken) == AHEAD_FRAMES
+    assert not inbound.again.wait(0.05)
+    ahead.judged()
+    assert inbound.again.wait(WAIT_S)
+    batch.close()
+    stop.set()
+    ahead.take(timeout_s=WAIT_S)
+
+
 class Panic(BaseException):
     """What a codec in another language raises when it is at its wits' end."""
 
