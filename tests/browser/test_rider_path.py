@@ -12,14 +12,20 @@ from tests.integration.rider_web.street_stand import PILE, StreetStand
 
 expect.set_options(timeout=15_000)
 
+STICKS_OUT = """
+[...document.querySelectorAll(".card *:not(.visually-hidden)")]
+  .filter((part) => part.getBoundingClientRect().right > part.closest(".card").getBoundingClientRect().right)
+  .map((part) => part.outerHTML.slice(0, 80))
+"""
+
 
 @contextmanager
 def phone(
-    browser: Browser, *, locale: str = "zh-CN", dark: bool = False, script: bool = True
+    browser: Browser, *, locale: str = "zh-CN", dark: bool = False, script: bool = True, width: int = 390
 ) -> Generator[Page]:
-    """A page on a phone; fails the test on any console error, foreign address or sideways scrolling."""
+    """A page on a phone; fails the test on any console error, foreign address or what is wider than its place."""
     context: BrowserContext = browser.new_context(
-        viewport={"width": 390, "height": 844},
+        viewport={"width": width, "height": 844},
         locale=locale,
         color_scheme="dark" if dark else "light",
         is_mobile=True,
@@ -42,7 +48,8 @@ def phone(
     yield page
     assert complaints == []
     if script:
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(STICKS_OUT) == []
     context.close()
 
 
@@ -123,6 +130,13 @@ def test_an_own_amount_replaces_the_choice(stand: StreetStand, browser: Browser)
         page.get_by_text("¥5", exact=True).click()
         expect(page.get_by_label(re.compile("Other amount"))).to_have_value("")
         expect(page.get_by_role("button", name="Pay ¥5.00")).to_be_visible()
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-GB"])
+def test_a_socket_fits_the_narrowest_phones(stand: StreetStand, browser: Browser, locale: str) -> None:
+    with phone(browser, locale=locale, width=320) as page:
+        page.goto(f"{stand.url}/q/{PILE}/3")
+        expect(page.get_by_role("table")).to_be_visible()
 
 
 def test_every_step_works_without_script(stand: StreetStand, browser: Browser) -> None:
