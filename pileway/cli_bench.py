@@ -140,7 +140,7 @@ def bench_survive(
 @bench.command("backlog")
 def bench_backlog(
     piles: Annotated[int, typer.Option(help="Piles that come back.", min=1, max=5000)] = 1000,
-    ports: Annotated[int, typer.Option(help="Charging ports of each.", min=1, max=20)] = 2,
+    ports: Annotated[int, typer.Option(help="Charging ports of each.", min=2, max=20)] = 2,
     hours: Annotated[
         float, typer.Option(help="Hours without a link, all of them charging.", min=0.001, max=300)
     ] = 24.0,

@@ -17,6 +17,7 @@ from conformance.platform import (
     cases_keys,
     cases_link,
     cases_local,
+    cases_receipts,
     cases_safety,
     cases_settlement,
 )
@@ -29,6 +30,7 @@ CASES: Final[tuple[Case[Scene], ...]] = (
     *cases_body.cases,
     *cases_link.cases,
     *cases_charge.cases,
+    *cases_receipts.cases,
     *cases_settlement.cases,
     *cases_local.cases,
     *cases_codes.cases,

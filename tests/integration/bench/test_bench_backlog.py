@@ -12,7 +12,7 @@ from pathlib import Path
 LIMIT_S = 300
 PILES = 12
 SHORT = (
-    *("--piles", str(PILES), "--hours", "0.01", "--every", "1", "--ports", "1"),
+    *("--piles", str(PILES), "--hours", "0.01", "--every", "1", "--ports", "2"),
     *("--calm", "0.5", "--outage-s", "1"),
 )
 KEPT = 36
@@ -34,10 +34,10 @@ def test_whatever_piles_kept_is_stored_once_beside_live_frames_and_none_is_refus
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["exact"]
     assert told["backlog_frames"] >= PILES * KEPT
-    assert told["sent"] == told["stored"] == told["samples"] > told["backlog_frames"]
+    assert told["sent"] == told["stored"] == told["samples"] / 2 > told["backlog_frames"]
     assert (told["missing"], told["strangers"], told["different"], told["refused"]) == (0, 0, 0, 0)
     assert told["live_frames_during"] > 0
-    assert 0 < told["live_again_after_s"] < told["drain_s"]
-    assert 0 < told["broker_held_most"]
+    assert told["drained_after_outage_s"] < told["drain_s"]
+    assert told["broker_held_most"] > 0
     assert told["broker_dropped"] == 0
     assert not list(work_folder.glob(".pileway-bench-*"))

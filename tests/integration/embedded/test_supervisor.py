@@ -72,6 +72,20 @@ def test_dead_part_is_started_again(log_folder: Path) -> None:
         assert supervisor.states()[0].restarts == 1
 
 
+def test_halted_part_stays_away_until_it_is_wanted_again(log_folder: Path) -> None:
+    part = Sleeper("database")
+    with Supervisor(log_folder) as supervisor:
+        supervisor.add(part)
+        first_pid = part.pid
+        with supervisor.halted("database"):
+            assert part.pid is None
+            # Another part's start is a round of the supervisor in which it looks after all.
+            supervisor.add(Sleeper("broker"))
+            assert part.pid is None
+        assert part.pid not in (None, first_pid)
+        assert [state.restarts for state in supervisor.states()] == [0, 0]
+
+
 def test_part_that_does_not_come_back_is_tried_again_ever_more_slowly(log_folder: Path) -> None:
     part = Sleeper("gateway")
     with Supervisor(log_folder) as supervisor:

@@ -1,12 +1,10 @@
 """A database that refuses everybody, and piles that replay: the broker holds, memory stays, everything drains."""
 
 import sys
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import psutil
 import psycopg
@@ -80,34 +78,3 @@ def test_while_the_database_refuses_everybody_the_broker_holds_what_piles_say_an
     assert laid_out.count("meter_sample") == total
     assert laid_out.refusals() == {}
     assert not {"quarantined"} & states(laid_out)
-
-
-def test_piles_that_replay_at_the_pace_neither_hold_up_live_frames_nor_are_caught(
-    connect_pile: "ConnectPile",
-    spawn_gateway: "SpawnGateway",
-    laid_out: "Street",
-    until: "Until",
-) -> None:
-    spawn_gateway()
-    *crowd, live = [connect_pile(pile_id) for pile_id in STREET]
-    session_id, waits_s = uuid4(), list[float]()
-    with replay(crowd) as replaying:
-        for number in range(8):
-            began_s = time.monotonic()
-            live.say(live.meter(session_id, energy_dwh=number))
-            until(lambda number=number: live_samples(laid_out, live) == number + 1)
-            waits_s.append(time.monotonic() - began_s)
-            live.pause(1.0)
-        total = replaying.end() + len(waits_s)
-    until(lambda: laid_out.count("meter_frame") == total, within_s=DRAINED_WITHIN_S)
-    sys.stdout.write(f"{total} frames; live ones stored after {max(waits_s):.2f} s at most\n")
-    assert laid_out.refusals() == {}
-    assert not {"quarantined"} & states(laid_out)
-
-
-def live_samples(laid_out: "Street", pile: "HandPile") -> int:
-    """How many samples of a pile are stored."""
-    with laid_out.pool.connection() as conn:
-        row = conn.execute("SELECT count(*) FROM meter_frame WHERE pile_id = %s", (pile.pile_id,)).fetchone()
-    assert row is not None
-    return int(row[0])
