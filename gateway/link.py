@@ -8,8 +8,8 @@ Packet ids belong to a connection. Every frame carries the generation of the con
 an acknowledgement for an older generation is dropped: its id may by now name another frame. The broker sends
 an unacknowledged frame again on the next connection.
 
-A thread of its own does all that concerns the socket. What one read brings is delivered together, and what the other
-threads have for the broker goes out together.
+A thread of its own waits for the broker and hears it. What one read brings is delivered together, and what the other
+threads have for the broker goes out together, or at once where nobody else is just speaking.
 """
 
 import random
@@ -26,7 +26,6 @@ import structlog
 from mqtt5 import (
     ConnectPacket,
     DisconnectPacket,
-    PingReqPacket,
     PingRespPacket,
     PubAckPacket,
     PubAckReasonCode,
@@ -46,6 +45,7 @@ from gateway.connection import Connection, Incoming, Unreadable
 from gateway.errors import BrokerRefused, LinkLost
 from gateway.keepalive import KeepAlive
 from gateway.outgoing import SUBSCRIBE_PACKET_ID, Outgoing
+from gateway.speech import Speech
 from gateway.wire import Waker
 
 FRAMES_PER_DELIVERY = 500
@@ -151,6 +151,7 @@ class Link:
         self._connection: Connection | None = None
         self._outgoing = Outgoing(inflight=limits.inflight_messages, queued=limits.queued_messages)
         self._acks = Acknowledgements()
+        self._speech = Speech(acks=self._acks, outgoing=self._outgoing)
         self._arrivals = Arrivals()
 
     @property
@@ -202,15 +203,16 @@ class Link:
     ) -> bool:
         """Send at QoS 1 with a message expiry. False when there is no connection or no room.
 
-        `on_taken` is called in the link's thread when the broker has taken the message, with False when it refused it,
-        nobody is subscribed, or it could not be sent in time.
+        `on_taken` is called when the broker has taken the message, with False when it refused it, nobody is subscribed,
+        or it could not be sent in time.
         """
         if not self._acks.open or not self._outgoing.put(
             topic, payload, expiry_s=expiry_s, on_taken=on_taken
         ):
             return False
         self.health.published += 1
-        self._wake()
+        if not self._speech.publish_at_once():
+            self._wake()
         return True
 
     def _run(self, waker: Waker) -> None:
@@ -241,6 +243,7 @@ class Link:
             log.exception("link_failed", client_id=self.client_id)
         finally:
             self._lose_connection()
+            self._speech.end()
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
@@ -277,13 +280,12 @@ class Link:
                 self._hear(connection, alive)
             elif alive.silent(monotonic()):
                 raise LinkLost("the broker is silent")
-            self._speak(connection, alive)
+            self._speech.say(connection, alive, now_s=monotonic())
         self._take_leave(connection)
 
     def _take_leave(self, connection: Connection) -> None:
         """Say what is left to say, and let the broker hang up: who does it first may take his last words with him."""
-        said = self._acks.take() + self._outgoing.next_packets() + DisconnectPacket().write()
-        connection.wire.send(said)
+        self._speech.take_leave(connection)
         deadline_s = monotonic() + LEAVE_TIMEOUT_S
         with suppress(LinkLost, OSError):
             while (left_s := deadline_s - monotonic()) > 0:
@@ -301,6 +303,7 @@ class Link:
             for pattern in self._topic_filters
         ]
         connection.wire.send(SubscribePacket(SUBSCRIBE_PACKET_ID, filters).write())
+        self._speech.begin(connection)
 
     def _hear(self, connection: Connection, alive: KeepAlive) -> None:
         """Do what one read brought, in order; frames together."""
@@ -334,7 +337,7 @@ class Link:
         self._count(frames)
         for first in range(0, len(frames), FRAMES_PER_DELIVERY):
             if first:
-                self._speak(connection, alive)
+                self._speech.say(connection, alive, now_s=monotonic())
             if self._stopping.is_set():
                 return
             refused = self._deliver(frames[first : first + FRAMES_PER_DELIVERY])
@@ -374,16 +377,6 @@ class Link:
             raise LinkLost("subscription refused")
         self.health.connected = self._acks.open
         log.info("link_up", client_id=self.client_id, generation=self._acks.generation)
-
-    def _speak(self, connection: Connection, alive: KeepAlive) -> None:
-        """Send what the other threads left here, and a question when it is time."""
-        said = self._acks.take() + self._outgoing.next_packets()
-        now_s = monotonic()
-        if alive.must_ask(now_s):
-            said += PingReqPacket().write()
-        if said:
-            connection.wire.send(said)
-            alive.sent(now_s)
 
     def _note_loss(self, error: Exception, *, connected: bool) -> None:
         if self._stopping.is_set():

@@ -41,7 +41,10 @@ class _Message:
 
 
 class Outgoing:
-    """`put` may be called from any thread, the rest from the link's; `on_taken` is never called under the lock."""
+    """`put` and `next_packets` may be called from any thread, the rest from the link's.
+
+    `on_taken` is never called under the lock.
+    """
 
     def __init__(self, *, inflight: int, queued: int, seconds: Callable[[], float] = monotonic) -> None:
         """At most `inflight` messages wait for the broker's answer, and `queued` for a place among those."""

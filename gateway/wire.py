@@ -1,8 +1,8 @@
 """Bytes to and from the broker: a non-blocking socket, encrypted or not, and a way to wake the thread that waits on it.
 
 TLS runs over memory (RFC 8446 asks nothing of the transport but order): one system call brings many of the small
-records a broker sends, where TLS on the socket itself makes two for each. One thread uses a wire, because OpenSSL
-does not allow two; others wake it.
+records a broker sends, where TLS on the socket itself makes two for each. One thread waits and reads, others may send
+or wake it; OpenSSL is asked by one at a time.
 """
 
 import selectors
@@ -92,6 +92,8 @@ class Wire:
         self._selector.register(sock, self._watched)
         if waker is not None:
             self._selector.register(waker, selectors.EVENT_READ)
+        self._lock = Lock()
+        """Around the encryption and what is not sent yet."""
         self._unsent = bytearray()
         self._holds_more = False
         self._haste = 0.0
@@ -138,7 +140,8 @@ class Wire:
 
         Where it comes little by little, some time is let pass first, so that it comes together.
         """
-        self._push()
+        with self._lock:
+            self._push()
         if self._holds_more:
             return True
         if self._haste > BURST_READS and self._waker is not None:
@@ -154,7 +157,11 @@ class Wire:
     def read_into(self, view: memoryview) -> int:
         """Read what is there and has room; 0 for nothing."""
         tls = self._tls
-        count = self._receive(view) if tls is None else self._decrypt(tls, view)
+        if tls is None:
+            count = self._receive(view)
+        else:
+            with self._lock:
+                count = self._decrypt(tls, view)
         self._holds_more = count == len(view)
         now_s = monotonic()
         slower = (now_s - self._read_s) / REST_S
@@ -163,12 +170,17 @@ class Wire:
         return count
 
     def send(self, chunk: bytes) -> None:
-        """Send now what the socket takes, and the rest with later calls of `wait`."""
-        if self._tls is None:
-            self._unsent += chunk
-        else:
-            self._tls.encrypt(chunk)
-        self._push()
+        """Send now what the socket takes, and the rest with later calls of `wait`. Any thread may, before `close`."""
+        with self._lock:
+            if self._tls is None:
+                self._unsent += chunk
+            else:
+                self._tls.encrypt(chunk)
+            self._push()
+            is_left = bool(self._unsent)
+        if is_left and self._waker is not None:
+            # A wait that began before knows nothing of it.
+            self._waker.wake()
 
     def shut(self) -> None:
         """End the connection from any thread, so that a wait in the wire's own ends."""
