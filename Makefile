@@ -8,12 +8,13 @@ ARGS ?=
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q
 CODE := $(wildcard pileway protocol gateway charging billing operator_api rider_web device_sim payment_sim database conformance tests)
-# One file stays on one worker, so that what it starts for itself is started once.
-PARALLEL := -n 2 --dist loadfile
+# One file stays on one worker, so that what it starts for itself is started once; files run in the order of the
+# folders below, longest first. Most integration tests wait for servers of their own, so that two cores take four.
+PARALLEL := --dist loadfile --no-loadscope-reorder
 # Real processes, brokers and browsers on a loaded machine: a second try, and the summary names every test that took it.
 ONCE_MORE := --reruns 1 -rR
 
-.PHONY: help demo once test check format setup lock clean
+.PHONY: help demo once test check types rules format setup lock clean
 
 help:
 	@echo "make demo    the whole platform with a simulated street, until Ctrl-C (ARGS='--speed 60')"
@@ -33,15 +34,20 @@ once:
 
 test:
 	@deploy/setup.sh test
-	$(PYTEST) tests/unit $(PARALLEL)
-	$(PYTEST) tests/integration tests/timescale $(PARALLEL) $(ONCE_MORE)
-	$(PYTEST) tests/acceptance tests/street tests/independent tests/browser tests/conformance $(PARALLEL) $(ONCE_MORE)
+	$(PYTEST) tests/unit -n 2 --dist loadfile
+	$(PYTEST) tests/timescale tests/browser tests/integration -n 4 $(PARALLEL) $(ONCE_MORE)
+	$(PYTEST) tests/conformance tests/street tests/independent tests/acceptance -n 2 $(PARALLEL) $(ONCE_MORE)
 
 check:
 	@deploy/setup.sh test
+	@$(MAKE) --no-print-directory -j 2 types rules
+
+types:
+	$(BIN)/pyright
+
+rules:
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
-	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(PYTEST) tests/unit/test_house.py
 

@@ -47,11 +47,19 @@ class Stage:
     rider: Phone
 
     def charge(self, port_no: int, *, depth: float = 0.4) -> UUID:
-        """A rider prepays 3 yuan at a socket, where a battery is plugged in already."""
+        """A rider prepays 3 yuan at a socket, where a battery is plugged in already, once the pages are served."""
+        wait_until(self._serves, limit_s=PART_LIMIT_S, what="the riders' pages")
         self.fleet.plug(PILE, port_no, Battery(PACKS[2], depth, seed=port_no))
         session_id, pay_url = self.rider.order(PILE, port_no, PREPAID_FEN)
         self.rider.pay(pay_url)
         return session_id
+
+    def _serves(self) -> bool:
+        """Whether the pages answer: a test may have killed what serves them and ended before it was back."""
+        try:
+            return self.rider.http.get(f"{self.rider.web_url}/api/rider/ports/{PILE}/1").is_success
+        except httpx.TransportError:
+            return False
 
     def session(self, session_id: UUID) -> ChargingSession:
         with self.platform.pool.connection() as conn:
