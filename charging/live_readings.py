@@ -109,7 +109,10 @@ def watch(conn: Connection[TupleRow], session_ids: Collection[UUID], *, life_s: 
 
 
 def newest(conn: Connection[TupleRow], sessions: Iterable[ChargingSession]) -> dict[UUID, Reading]:
-    """The newest reading of each of these sessions that is under way and has one."""
+    """The newest reading of each of these sessions that is under way and has one.
+
+    Most are among their pile's newest samples; only who is not there is looked for in all of its hours.
+    """
     running = [session for session in sessions if session.state in UNDER_WAY]
     if not running:
         return {}
@@ -121,16 +124,25 @@ def newest(conn: Connection[TupleRow], sessions: Iterable[ChargingSession]) -> d
               FROM unnest(%(session_ids)s::uuid[], %(pile_ids)s::text[], %(sinces)s::timestamptz[])
                    AS running (session_id, pile_id, since)
              CROSS JOIN LATERAL (
-                SELECT sampled_at, elapsed_s, power_dw, energy_dwh, phase FROM meter_sample
-                 WHERE meter_sample.session_id = running.session_id AND meter_sample.pile_id = running.pile_id
-                   AND sampled_at >= running.since AND sampled_at >= %(since)s
-                 ORDER BY sampled_at DESC LIMIT 1) AS newest
+                (SELECT sampled_at, elapsed_s, power_dw, energy_dwh, phase
+                   FROM (SELECT session_id, sampled_at, elapsed_s, power_dw, energy_dwh, phase FROM meter_sample
+                          WHERE meter_sample.pile_id = running.pile_id
+                            AND sampled_at >= running.since AND sampled_at >= %(since)s
+                          ORDER BY sampled_at DESC LIMIT %(newest)s) AS told
+                  WHERE told.session_id = running.session_id LIMIT 1)
+                 UNION ALL
+                (SELECT sampled_at, elapsed_s, power_dw, energy_dwh, phase FROM meter_sample
+                  WHERE meter_sample.session_id = running.session_id AND meter_sample.pile_id = running.pile_id
+                    AND sampled_at >= running.since AND sampled_at >= %(since)s
+                  ORDER BY sampled_at DESC LIMIT 1)
+                 LIMIT 1) AS newest
             """,
             {
                 "session_ids": [session.session_id for session in running],
                 "pile_ids": [session.pile_id for session in running],
                 "sinces": [span.since for span in spans],
                 "since": min(span.since for span in spans),
+                "newest": session_curves.NEWEST_SAMPLES,
             },
         ).fetchall()
     return {reading.session_id: reading for reading in found}

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
+from charging import session_curves
 from charging.session_states import ON_PORT
 
 POWER_LIFE = timedelta(hours=3)
@@ -38,11 +39,12 @@ def sites_now(conn: Connection[TupleRow], *, now: datetime) -> list[SiteNow]:
                 SELECT site_id, count(*) AS ports_taken, coalesce(sum(newest.power_dw), 0) AS power_dw
                   FROM charging_session
                   LEFT JOIN LATERAL (
-                       SELECT power_dw FROM meter_sample
-                        WHERE meter_sample.session_id = charging_session.session_id
-                          AND meter_sample.pile_id = charging_session.pile_id AND sampled_at > %(since)s
-                          AND charging_session.started_at IS NOT NULL
-                        ORDER BY sampled_at DESC LIMIT 1) AS newest ON true
+                       SELECT power_dw
+                         FROM (SELECT session_id, power_dw FROM meter_sample
+                                WHERE meter_sample.pile_id = charging_session.pile_id AND sampled_at > %(since)s
+                                  AND charging_session.started_at IS NOT NULL
+                                ORDER BY sampled_at DESC LIMIT %(newest)s) AS told
+                        WHERE told.session_id = charging_session.session_id LIMIT 1) AS newest ON true
                  WHERE state = ANY(%(on_port)s) GROUP BY site_id),
             settled AS (
                 SELECT site_id, count(*) AS sessions_settled, coalesce(sum(energy_dwh), 0) AS energy_dwh
@@ -60,5 +62,5 @@ def sites_now(conn: Connection[TupleRow], *, now: datetime) -> list[SiteNow]:
                    LEFT JOIN settled USING (site_id)
              ORDER BY site_id
             """,
-            {"on_port": sorted(ON_PORT), "since": now - POWER_LIFE},
+            {"on_port": sorted(ON_PORT), "since": now - POWER_LIFE, "newest": session_curves.NEWEST_SAMPLES},
         ).fetchall()

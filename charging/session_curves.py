@@ -21,6 +21,9 @@ from charging.sessions import ChargingSession
 
 SLACK = timedelta(hours=1)
 """Six times what a pile's clock may be off before it counts as wrong."""
+NEWEST_SAMPLES = 40
+"""A pile's last two frames with all of 20 ports: who charges has a sample among them. Asked for a session's newest
+sample without such a bound, the server gathers all of the pile's hours and sorts them."""
 
 
 @dataclass(frozen=True)
