@@ -94,36 +94,38 @@ def decode(bodies: Sequence[bytes]) -> list[MeterFrame | None]:
 
 def read(bodies: Sequence[bytes]) -> list[MeterFrame | None]:
     """The meter frames of these bodies; None in the place of one that is not in the usual form, or not valid."""
-    taken = _Bodies(bodies)
-    at = taken.sample_heads()
-    first, last = np.searchsorted(at, taken.starts), np.searchsorted(at, taken.ends)
-    counts = last - first
-    valid = taken.has_usual_frame(counts)
-    if not len(at):
+    laid = _Bodies(bodies)
+    at = laid.sample_heads()
+    counts = np.searchsorted(at, laid.ends) - np.searchsorted(at, laid.starts)
+    usual = laid.has_usual_frame(counts)
+    if not usual.any():
         return [None] * len(bodies)
+    # A body full of what looks like samples costs no more than any other.
+    at = at[np.repeat(usual, counts)]
+    last = np.cumsum(np.where(usual, counts, 0))
+    first = np.append(0, last[:-1])
 
-    columns, sessions, after, wrong = _samples(taken.words, at)
+    columns, sessions, after, wrong = _samples(laid.words, at)
     follows = np.append(at[1:], 0)
-    some = counts > 0
-    follows[last[some] - 1] = taken.tails[some]
+    follows[last[usual] - 1] = laid.tails[usual]
     wrong |= after != follows
-    wrong_before = np.concatenate(([0], np.cumsum(wrong)))
-    valid &= some & (wrong_before[last] == wrong_before[first])
-    valid &= at[np.minimum(first, len(at) - 1)] == taken.starts + _SAMPLES_AT
-    return _messages(SampleBlock(columns, sessions), taken, valid, first, last)
+    wrong[first[usual]] |= at[first[usual]] != laid.starts[usual] + _SAMPLES_AT
+    valid = usual.copy()
+    valid[usual] = ~np.logical_or.reduceat(wrong, first[usual])
+    return _messages(SampleBlock(columns, sessions), laid, valid, first, last)
 
 
 class _Bodies:
     """Bodies laid one after the other; `words` are the eight bytes that begin at each byte."""
 
     def __init__(self, bodies: Sequence[bytes]) -> None:
+        bodies = [body if len(body) <= MAX_BODY_BYTES else b"" for body in bodies]
         lengths = np.fromiter(map(len, bodies), np.int64, len(bodies))
         self.ends = np.cumsum(lengths)
         self.starts = self.ends - lengths
         laid = b"".join((*bodies, bytes(_ROOM_BYTES)))
         self.octets = np.frombuffer(laid, np.uint8)
         self.words: NDArray[np.uint64] = np.ndarray((len(laid) - 7,), ">u8", laid, strides=(1,))
-        self.fits = lengths <= MAX_BODY_BYTES
         map_head = self.octets[self.starts]
         self.receipted = map_head == _MAP_OF_4
         self.plain = map_head == _MAP_OF_3
@@ -140,7 +142,7 @@ class _Bodies:
     def has_usual_frame(self, counts: Numbers) -> NDArray[np.bool_]:
         """Of which bodies everything around the samples is as it usually is, for so many samples."""
         octets, tails = self.octets, np.maximum(self.tails, 0)
-        usual = self.fits & (self.plain | self.receipted)
+        usual = self.plain | self.receipted
         for place, byte in _BEGIN:
             usual &= octets[self.starts + place] == byte
         usual &= octets[self.starts + _COUNT_AT] == counts + _ARRAY

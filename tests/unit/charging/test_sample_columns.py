@@ -45,7 +45,7 @@ def rows_of(pieces: Sequence[bytes | memoryview]) -> list[bytes]:
     return rows
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(FRAMES, max_size=6), st.lists(FRAMES, min_size=1, max_size=4), st.lists(FRAMES, max_size=2))
 def test_frames_of_any_blocks_become_the_rows_they_become_one_by_one(
     some: list[MeterFrame], more: list[MeterFrame], alone: list[MeterFrame]
@@ -64,7 +64,7 @@ def test_more_rows_than_a_piece_holds_come_in_pieces() -> None:
     assert rows_of(pieces) == rows_of(list(meter_rows.packed(frames)))
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(FRAMES, min_size=1, max_size=3))
 def test_a_frames_samples_read_as_they_were_put_in(frames: list[MeterFrame]) -> None:
     for frame, plain in zip(in_a_block(frames), frames, strict=True):

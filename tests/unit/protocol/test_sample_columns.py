@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import codec, examples, sample_columns
@@ -35,6 +35,7 @@ def by_column(bodies: Sequence[bytes]) -> Sequence[object]:
     return sample_columns.decode([*bodies, *[BODY] * FEWEST_BODIES])[: len(bodies)]
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_any_frames_are_read_alike(
     data: st.DataObject, messages_of_type: Callable[[type[Message]], st.SearchStrategy[Message]]
@@ -44,6 +45,7 @@ def test_any_frames_are_read_alike(
     assert by_column(bodies) == one_by_one(bodies) == said
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_bodies_changed_in_any_places_are_read_or_refused_alike(
     data: st.DataObject, messages_of_type: Callable[[type[Message]], st.SearchStrategy[Message]]
@@ -60,6 +62,7 @@ def test_bodies_changed_in_any_places_are_read_or_refused_alike(
     assert by_column(bodies) == one_by_one(bodies)
 
 
+@settings(deadline=None)
 @given(bodies=st.lists(st.binary(max_size=60) | st.just(BODY), max_size=5))
 def test_any_bytes_are_read_or_refused_alike(bodies: list[bytes]) -> None:
     assert by_column(bodies) == one_by_one(bodies)
@@ -103,6 +106,12 @@ def test_an_id_that_looks_like_a_sample_keeps_its_frame_from_no_way() -> None:
     sample: PortSample = USUAL.samples[0]
     odd = replace(USUAL, samples=(sample._replace(session_id=UUID(bytes=LOOKS_LIKE_A_SAMPLE + bytes(13))),))
     assert by_column([codec.encode(odd), BODY]) == [odd, USUAL]
+
+
+def test_bodies_full_of_what_looks_like_samples_are_read_by_neither() -> None:
+    usual = BODY[: BODY.index(b"\x8e")]
+    bodies = [usual + LOOKS_LIKE_A_SAMPLE * times + BODY[-2:] for times in (1, 20, 21, 1_300, 5_000)]
+    assert by_column([*bodies, BODY]) == one_by_one([*bodies, BODY]) == [*[None] * 5, USUAL]
 
 
 def test_a_frames_samples_are_a_sequence_like_the_tuple_they_equal() -> None:
