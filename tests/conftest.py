@@ -7,6 +7,7 @@ Each worker process starts its own server once and clones a migrated template pe
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from pileway import certificates, home
 from pileway.certificates import Authority
 from pileway.embedded_broker import BrokerAddress, EmbeddedBroker
 from pileway.embedded_postgres import EmbeddedPostgres
+from pileway.errors import HomeInUse
 
 # Processes of tests that run beside each other would reach for the same ports; who asks for one gets it.
 os.environ.setdefault("PILEWAY_METRICS_PORT", "0")
@@ -38,6 +40,8 @@ _FAST_AND_FORGETFUL = {
 # Where it is roomy, a clone costs a fifth of what it costs on a disk.
 _MEMORY = Path("/dev/shm")
 _MEMORY_WANTED_BYTES = 4_000_000_000
+_FOLDER_PREFIX = "pileway-test-"
+_YOUNG_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -175,9 +179,13 @@ class Broker:
 @pytest.fixture(scope="session")
 def work_folder() -> Iterator[Path]:
     """A folder of this worker that the servers' own account can enter."""
-    folder = Path(tempfile.mkdtemp(prefix="pileway-test-", dir=_roomy_memory()))
+    memory = _roomy_memory()
+    if memory is not None:
+        _clear_away_the_dead(memory)
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=memory))
     folder.chmod(0o711)
-    yield folder
+    with home.lock(folder):
+        yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -259,6 +267,17 @@ def _roomy_memory() -> Path | None:
     """The file system in memory, if there is one that takes files and has room for every worker."""
     usable = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK | os.X_OK)
     return _MEMORY if usable and shutil.disk_usage(_MEMORY).free > _MEMORY_WANTED_BYTES else None
+
+
+def _clear_away_the_dead(memory: Path) -> None:
+    """Give back the memory of workers that were killed; a young folder's owner may not have locked it yet."""
+    for folder in memory.glob(f"{_FOLDER_PREFIX}*"):
+        try:
+            if time.time() - folder.stat().st_mtime > _YOUNG_S:
+                with home.lock(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+        except (HomeInUse, OSError):
+            continue
 
 
 def _name_of(dsn: str) -> str:
