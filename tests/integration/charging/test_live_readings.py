@@ -7,7 +7,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from charging import live_readings, meter, sessions
+from charging import live_readings, meter, session_curves, sessions
 from charging.live_readings import CHANGES, READINGS, Reading
 from charging.session_states import BEFORE_CHARGE, SessionState
 from database.pool import Connection
@@ -141,6 +141,18 @@ def test_the_first_sample_begins_a_session_in_any_state_before_its_charge(
     write(stand, session.session_id, since=stand.now)
     running = sessions.get(stand.conn, session.session_id)
     assert (running.state, running.started_at) == (SessionState.CHARGING, stand.now)
+
+
+def test_a_session_that_fell_silent_keeps_its_newest_reading_while_others_of_its_pile_go_on(
+    stand: Stand,
+) -> None:
+    silent, busy = stand.charging(port_no=1), stand.charging(port_no=2)
+    many = 2 * session_curves.NEWEST_SAMPLES
+    write(stand, silent.session_id, since=stand.now, count=2)
+    write(stand, busy.session_id, since=stand.now + 5 * EVERY, count=many)
+    found = live_readings.newest(stand.conn, [silent, busy])
+    assert found[silent.session_id].sampled_at == stand.now + 2 * EVERY
+    assert found[busy.session_id].sampled_at == stand.now + (5 + many) * EVERY
 
 
 def test_a_lapsed_watch_counts_for_nothing_and_is_swept(stand: Stand, ear: Ear) -> None:
