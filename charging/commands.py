@@ -228,19 +228,42 @@ def supersede(
 
 
 def expire(conn: Connection[TupleRow], *, limit: int, now: datetime) -> list[Command]:
-    """Give up the commands whose deadline has passed, at most `limit` of them, and return them."""
+    """Give up the commands whose deadline has passed, at most `limit` of them, and return them.
+
+    The sessions that were to start are held first, as by whoever hears an answer.
+    """
+    late = [
+        command_id
+        for (command_id,) in conn.execute(
+            """
+            SELECT command_id FROM command
+             WHERE state IN ('pending', 'sent') AND expires_at <= %(now)s ORDER BY expires_at LIMIT %(limit)s
+            """,
+            {"now": now, "limit": limit},
+        )
+    ]
+    if not late:
+        return []
+    conn.execute(
+        """
+        SELECT session_id FROM charging_session
+         WHERE session_id IN (SELECT session_id FROM command WHERE command_id = ANY(%(late)s) AND kind = 'start')
+         ORDER BY session_id FOR NO KEY UPDATE
+        """,
+        {"late": late},
+    )
     with conn.cursor(row_factory=class_row(Command)) as cursor:
         given_up = cursor.execute(
             """
             WITH late AS (
                 SELECT command_id FROM command
-                 WHERE state IN ('pending', 'sent') AND expires_at <= %(now)s
-                 ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+                 WHERE command_id = ANY(%(late)s) AND state IN ('pending', 'sent')
+                 ORDER BY command_id FOR NO KEY UPDATE)
             UPDATE command SET state = 'expired'
               FROM late WHERE command.command_id = late.command_id
             RETURNING command.command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count
             """,
-            {"now": now, "limit": limit},
+            {"late": late},
         ).fetchall()
     _tell(conn, given_up)
     return given_up

@@ -38,6 +38,10 @@ def open_lasting(conn: Connection[TupleRow], *, now: datetime) -> bool:
     fault = _next_lasting(conn, now=now)
     if fault is None:
         return False
+    # All ports of the pile in their order, as whoever hears an alarm takes them; then it may be another's already.
+    ports.lock_pile(conn, fault.pile_id)
+    if _next_lasting(conn, now=now) != fault:
+        return True
     alarm_id = _known_alarm(conn, fault) or _raise(conn, fault, now=now)
     conn.execute(
         """
@@ -92,7 +96,7 @@ def _next_lasting(conn: Connection[TupleRow], *, now: datetime) -> _Fault | None
              WHERE fault_since IS NOT NULL AND fault_alarm_id IS NULL
                AND fault_since + CASE WHEN fault = ANY(%(life)s) THEN %(life_wait)s
                                       ELSE coalesce(fault_lasts_s, %(usual_s)s) * interval '1 second' END <= %(now)s
-             ORDER BY fault_since LIMIT 1 FOR UPDATE OF pile_port SKIP LOCKED
+             ORDER BY fault_since, pile_id, port_no LIMIT 1
             """,
             {
                 "life": sorted(LIFE_FAULTS),
