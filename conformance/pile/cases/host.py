@@ -7,6 +7,7 @@ from typing import Final
 from conformance import clauses
 from conformance.case import Catalogue, Kind, check, check_equal
 from conformance.pile.bench import Ability, Load
+from conformance.pile.cases import household
 from conformance.pile.cases.connection import cut_network
 from conformance.pile.cases.keys import epochs_of, rotate
 from conformance.pile.cases.settlement import check_consistent
@@ -32,13 +33,6 @@ cases: Final = Catalogue[Pile]()
 _CHILDREN: Final = (Ability.CHILDREN,)
 _CHARGING: Final = (Ability.CHILDREN, Ability.HANDS)
 _SAMPLE_S: Final = 10
-
-
-async def in_service(host: Pile) -> tuple[Pile, Pile]:
-    """Power a host up, then what is behind it; gives two of its children."""
-    await host.in_service()
-    await asyncio.gather(*(child.in_service() for child in host.children))
-    return host.children[0], host.children[1]
 
 
 async def settled(pile: Pile, start: Start) -> Settlement:
@@ -70,7 +64,7 @@ def samples_of(pile: Pile, start: Start) -> set[int]:
 )
 async def children_enrol_on_their_own(host: Pile) -> None:
     """Host and children each enrol once, in their own name and with a certificate request of their own."""
-    await in_service(host)
+    await household.in_service(host)
     family = (host, *host.children)
     requests = [pile.wire.register.applications for pile in family]
     check_equal(
@@ -83,7 +77,7 @@ async def children_enrol_on_their_own(host: Pile) -> None:
 @cases.case("host.relays-on-its-own-topic", clause=clauses.HOSTS, kind=Kind.NORMAL, needs=_CHILDREN)
 async def relays_on_its_own_topic(host: Pile) -> None:
     """What children say goes out in `relay` on the host's own topics, within its size, and no relay in a relay."""
-    for child in await in_service(host):
+    for child in await household.in_service(host):
         await child.stopped(await child.accepted())
     own = topics.Topic(topics.shard_of(host.pile_id), host.pile_id, Direction.UP, "")
     for said in (said for call in host.wire.tap.calls for said in call.publishes):
@@ -101,7 +95,7 @@ async def relays_on_its_own_topic(host: Pile) -> None:
 )
 async def children_seal_for_their_own_topics(host: Pile) -> None:
     """Every frame of a child opens under its own secret and topic, with a counter of its own that only grows."""
-    for child in await in_service(host):
+    for child in await household.in_service(host):
         await child.stopped(await child.accepted())
         check_equal("the frames that do not open", [one.error for one in child.wire.heard if one.error], [])
         check_equal("the epochs sealed under", epochs_of(child, 0), {child.wire.epoch})
@@ -144,7 +138,7 @@ async def child_boots_for_itself(host: Pile) -> None:
 @cases.case("host.command-reaches-the-pile-it-names", clause=clauses.HOSTS, kind=Kind.NORMAL, needs=_CHILDREN)
 async def command_reaches_the_pile_it_names(host: Pile) -> None:
     """Starts for each child and the host, on ports of one number, are each done and answered by the pile named."""
-    family = (*(await in_service(host)), host)
+    family = (*(await household.in_service(host)), host)
     starts = [await pile.accepted(2) for pile in family]
     for pile, start in zip(family, starts, strict=True):
         answer = await pile.answer_to(start)
@@ -168,7 +162,7 @@ async def charges_beside_its_children(host: Pile) -> None:
     family = (host, *host.children)
     for pile in family:
         pile.manners.sample_s, pile.manners.heartbeat_s = _SAMPLE_S, 30
-    await in_service(host)
+    await household.in_service(host)
     starts = await asyncio.gather(
         *(pile.charging(1, Load(100.0 * (2 + place))) for place, pile in enumerate(family))
     )
@@ -196,7 +190,7 @@ async def session_outlives_its_reconnect(host: Pile) -> None:
     """Children charge on while the host has no network, and come back with a heartbeat and every sample."""
     for child in host.children:
         child.manners.sample_s = _SAMPLE_S
-    family = await in_service(host)
+    family = await household.in_service(host)
     starts = [await child.charging() for child in family]
     for child in family:
         await child.hear(MeterFrame, nth=2, within_s=child.physically_s(60))
@@ -223,7 +217,7 @@ async def session_outlives_its_power_cut(host: Pile) -> None:
     """The host's own session ends with its mains; its children's go on and lose no sample."""
     for child in host.children:
         child.manners.sample_s = _SAMPLE_S
-    family = await in_service(host)
+    family = await household.in_service(host)
     starts = [await child.charging() for child in family]
     own = await host.charging()
     for child in family:
@@ -244,15 +238,9 @@ async def session_outlives_its_power_cut(host: Pile) -> None:
         await settled(child, start)
 
 
-@cases.case(
-    "host.tells-a-child-without-power",
-    clause=clauses.HOSTS,
-    kind=Kind.POWER_FAIL,
-    needs=(Ability.CHILDREN, Ability.POWER),
-)
-async def tells_a_child_without_power(host: Pile) -> None:
+@household.case(cases, "host.tells-a-child-without-power", kind=Kind.POWER_FAIL, needs=(Ability.POWER,))
+async def tells_a_child_without_power(host: Pile, first: Pile, second: Pile) -> None:
     """When a child loses its mains the host sends the child's `gone`; the child boots anew, and nobody else does."""
-    first, second = await in_service(host)
     start = await first.accepted()
     before, opening = first.wire.each(Boot)[-1]
     assert opening.opened is not None, "it was decoded"
@@ -269,15 +257,9 @@ async def tells_a_child_without_power(host: Pile) -> None:
         check_equal(f"what is gone of {pile.pile_id}", pile.wire.all(Gone), [])
 
 
-@cases.case(
-    "host.tells-a-lost-radio",
-    clause=clauses.HOSTS,
-    kind=Kind.OFFLINE,
-    needs=(Ability.CHILDREN, Ability.RADIO),
-)
-async def tells_a_lost_radio(host: Pile) -> None:
+@household.case(cases, "host.tells-a-lost-radio", kind=Kind.OFFLINE, needs=(Ability.RADIO,))
+async def tells_a_lost_radio(host: Pile, first: Pile, second: Pile) -> None:
     """A child out of reach is told by the `gone` it made when it connected; back again, it begins with a heartbeat."""
-    first, second = await in_service(host)
     boot, opening = await first.wire.hear_frame(Boot)
     after = first.mark
     await first.bench.jam_radio(1.0)
@@ -297,16 +279,9 @@ async def tells_a_lost_radio(host: Pile) -> None:
     await first.stopped(await first.accepted())
 
 
-@cases.case(
-    "host.settlement-until-the-childs-own-ack",
-    clause=clauses.HOSTS,
-    kind=Kind.REFUSAL,
-    needs=_CHILDREN,
-    limit_s=60,
-)
-async def settlement_until_the_childs_own_ack(host: Pile) -> None:
+@household.case(cases, "host.settlement-until-the-childs-own-ack", kind=Kind.REFUSAL, limit_s=60)
+async def settlement_until_the_childs_own_ack(host: Pile, first: Pile, second: Pile) -> None:
     """A child's settlement comes again after 10 s until the child is acknowledged; that its host was is nothing."""
-    first, second = await in_service(host)
     first.manners.settlement = None
     start = await first.accepted()
     record = await first.stopped(start)
@@ -326,10 +301,9 @@ async def settlement_until_the_childs_own_ack(host: Pile) -> None:
     check_equal("the settlements after the acknowledgement", first.wire.all(Settlement, after=after), [])
 
 
-@cases.case("host.child-takes-its-own-key", clause=clauses.HOSTS, kind=Kind.NORMAL, needs=_CHILDREN)
-async def child_takes_its_own_key(host: Pile) -> None:
+@household.case(cases, "host.child-takes-its-own-key", kind=Kind.NORMAL)
+async def child_takes_its_own_key(host: Pile, first: Pile, second: Pile) -> None:
     """A new secret for one child changes the epoch of that child alone."""
-    first, second = await in_service(host)
     epochs = [pile.wire.epoch for pile in (first, second, host)]
     await rotate(first)
     first.wire.sealing_epoch = epochs[0] = epochs[0] + 1
@@ -339,16 +313,15 @@ async def child_takes_its_own_key(host: Pile) -> None:
         check_equal(f"the epochs of {pile.pile_id}", epochs_of(pile, after), {epoch})
 
 
-@cases.case(
+@household.case(
+    cases,
     "host.danger-is-the-childs-own",
-    clause=clauses.HOSTS,
     kind=Kind.NORMAL,
-    needs=(*_CHARGING, Ability.HAZARD),
+    needs=(Ability.HANDS, Ability.HAZARD),
     physical_s=60,
 )
-async def danger_is_the_childs_own(host: Pile) -> None:
+async def danger_is_the_childs_own(host: Pile, first: Pile, second: Pile) -> None:
     """Smoke at a child is told through the host at once and ends the child's sessions, and nobody else's."""
-    first, second = await in_service(host)
     start, other, own = [await pile.charging() for pile in (first, second, host)]
     await first.bench.inflict(AlarmKind.SMOKE)
     await first.hear(Alarm, lambda alarm: alarm.kind is AlarmKind.SMOKE)

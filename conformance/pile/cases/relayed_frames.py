@@ -8,7 +8,7 @@ import cbor2
 from conformance import clauses
 from conformance.case import Catalogue, Kind, check, check_equal
 from conformance.pile.bench import Ability
-from conformance.pile.cases.host import in_service
+from conformance.pile.cases import household
 from conformance.pile.cases.refused_frames import sealed_body
 from conformance.pile.subject import Pile
 from protocol import codec
@@ -21,7 +21,6 @@ from protocol.words import StartResult
 
 cases: Final = Catalogue[Pile]()
 
-_CHILDREN: Final = (Ability.CHILDREN,)
 _STRANGER: Final = "NOBODYS-CHILD"
 _PADDING_KEY: Final = 4_000
 _LOCATE_S: Final = 1
@@ -57,30 +56,27 @@ async def for_a_stranger(pile: Pile) -> None:
     await pile.stopped(await pile.accepted())
 
 
-@cases.case("relay.for-a-stranger-beside-children", clause=clauses.HOSTS, kind=Kind.REFUSAL, needs=_CHILDREN)
-async def for_a_stranger_beside_children(host: Pile) -> None:
+@household.case(cases, "relay.for-a-stranger-beside-children", kind=Kind.REFUSAL)
+async def for_a_stranger_beside_children(host: Pile, first: Pile, _: Pile) -> None:
     """A frame of a child's under a stranger's name, or the host's, reaches neither that child nor any other."""
-    first, _ = await in_service(host)
     start = first.a_start()
     for child in (_STRANGER, host.pile_id, f"{first.pile_id}x", first.pile_id.lower()):
         relay(host, child, "start", first.wire.sealed(start).payload)
     await changes_nothing(host, start)
 
 
-@cases.case("relay.for-the-other-child", clause=clauses.HOSTS, kind=Kind.REFUSAL, needs=_CHILDREN)
-async def for_the_other_child(host: Pile) -> None:
+@household.case(cases, "relay.for-the-other-child", kind=Kind.REFUSAL)
+async def for_the_other_child(host: Pile, first: Pile, second: Pile) -> None:
     """A frame sealed for one child and relayed to another is done by neither."""
-    first, second = await in_service(host)
     start, other = first.a_start(), second.a_start()
     relay(host, second.pile_id, "start", first.wire.sealed(start).payload)
     relay(host, first.pile_id, "start", second.wire.sealed(other).payload)
     await changes_nothing(host, start, other)
 
 
-@cases.case("relay.under-another-name", clause=clauses.HOSTS, kind=Kind.REFUSAL, needs=_CHILDREN)
-async def under_another_name(host: Pile) -> None:
+@household.case(cases, "relay.under-another-name", kind=Kind.REFUSAL)
+async def under_another_name(host: Pile, first: Pile, _: Pile) -> None:
     """A child's frame relayed under another message's name changes nothing."""
-    first, _ = await in_service(host)
     running, start = await first.accepted(1), first.a_start(2)
     relay(host, first.pile_id, "start", first.wire.sealed(first.a_stop(running)).payload)
     relay(host, first.pile_id, "stop", first.wire.sealed(start).payload)
@@ -90,10 +86,9 @@ async def under_another_name(host: Pile) -> None:
     await first.stopped(running)
 
 
-@cases.case("relay.bound-to-the-childs-topic", clause=clauses.HOSTS, kind=Kind.REFUSAL, needs=_CHILDREN)
-async def bound_to_the_childs_topic(host: Pile) -> None:
+@household.case(cases, "relay.bound-to-the-childs-topic", kind=Kind.REFUSAL)
+async def bound_to_the_childs_topic(host: Pile, first: Pile, _: Pile) -> None:
     """A frame under the child's key but sealed for a topic of its host's changes nothing."""
-    first, _ = await in_service(host)
     start, epoch = first.a_start(), first.wire.epoch
     sealer = Sealer(first.wire.register.secrets[epoch], epoch=epoch, direction=Direction.DOWN)
     for name in ("relay", "start"):
@@ -103,10 +98,9 @@ async def bound_to_the_childs_topic(host: Pile) -> None:
     await changes_nothing(host, start)
 
 
-@cases.case("relay.under-another-key", clause=clauses.HOSTS, kind=Kind.REFUSAL, needs=_CHILDREN)
-async def under_another_key(host: Pile) -> None:
+@household.case(cases, "relay.under-another-key", kind=Kind.REFUSAL)
+async def under_another_key(host: Pile, first: Pile, second: Pile) -> None:
     """A child does nothing that is sealed with the secret of its host or of another child."""
-    first, second = await in_service(host)
     start, topic = first.a_start(), first.wire.topic("start")
     for pile in (host, second):
         epoch = pile.wire.epoch
@@ -115,10 +109,9 @@ async def under_another_key(host: Pile) -> None:
     await changes_nothing(host, start)
 
 
-@cases.case("relay.forged", clause=clauses.HOSTS, kind=Kind.REFUSAL, needs=_CHILDREN)
-async def forged(host: Pile) -> None:
+@household.case(cases, "relay.forged", kind=Kind.REFUSAL)
+async def forged(host: Pile, first: Pile, _: Pile) -> None:
     """Inner frames with a bit flipped, cut short, or that are none change nothing at host and children."""
-    first, _ = await in_service(host)
     start = first.a_start()
     payload = first.wire.sealed(start).payload
     for place in (-1, -20, 14):
@@ -130,10 +123,9 @@ async def forged(host: Pile) -> None:
     await changes_nothing(host, start)
 
 
-@cases.case("relay.replayed", clause=clauses.HOSTS, kind=Kind.REFUSAL, needs=_CHILDREN)
-async def replayed(host: Pile) -> None:
+@household.case(cases, "relay.replayed", kind=Kind.REFUSAL)
+async def replayed(host: Pile, first: Pile, _: Pile) -> None:
     """A child's frame once done is not done again: in the same relay, in a new one, or behind a newer frame."""
-    first, _ = await in_service(host)
     start, late = first.a_start(), first.a_start(2)
     old = first.wire.sealed(late)
     frame = first.wire.say(start)
@@ -147,15 +139,9 @@ async def replayed(host: Pile) -> None:
     await changes_nothing(host, late)
 
 
-@cases.case(
-    "relay.replayed-after-a-power-cut",
-    clause=clauses.HOSTS,
-    kind=Kind.POWER_FAIL,
-    needs=(Ability.CHILDREN, Ability.POWER),
-)
-async def replayed_after_a_power_cut(host: Pile) -> None:
+@household.case(cases, "relay.replayed-after-a-power-cut", kind=Kind.POWER_FAIL, needs=(Ability.POWER,))
+async def replayed_after_a_power_cut(host: Pile, first: Pile, _: Pile) -> None:
     """Host and child keep their own last counters over power cuts: what was passed over before is done by neither."""
-    first, _ = await in_service(host)
     start = first.a_start()
     old = first.wire.sealed(start)
     outer = host.wire.sealed(RelayDown(first.pile_id, "start", first.wire.sealed(start).payload))
@@ -170,10 +156,9 @@ async def replayed_after_a_power_cut(host: Pile) -> None:
     await changes_nothing(host, start)
 
 
-@cases.case("relay.nested", clause=clauses.HOSTS, kind=Kind.REFUSAL, needs=_CHILDREN)
-async def nested(host: Pile) -> None:
+@household.case(cases, "relay.nested", kind=Kind.REFUSAL)
+async def nested(host: Pile, first: Pile, second: Pile) -> None:
     """A relay inside a relay is handed on to nobody: not to another child, to the host, or to the child itself."""
-    first, second = await in_service(host)
     starts: list[Start] = []
     for pile in (second, host, first):
         starts.append(pile.a_start())
@@ -188,10 +173,9 @@ async def nested(host: Pile) -> None:
     await changes_nothing(host, *starts)
 
 
-@cases.case("relay.longest-frame", clause=clauses.HOSTS, kind=Kind.NORMAL, needs=_CHILDREN)
-async def longest_frame(host: Pile) -> None:
+@household.case(cases, "relay.longest-frame", kind=Kind.NORMAL)
+async def longest_frame(_host: Pile, first: Pile, _: Pile) -> None:
     """A frame of 15360 bytes is handed on and done."""
-    first, _ = await in_service(host)
     start = first.a_start()
     frame = _padded(first, start, RELAYED_BYTES)
     check_equal("the size of the frame", len(frame.payload), RELAYED_BYTES)
@@ -200,10 +184,9 @@ async def longest_frame(host: Pile) -> None:
     check(answer.result is not StartResult.REFUSED, f"the start was refused: {answer.cause}")
 
 
-@cases.case("relay.impossible-values", clause=clauses.HOSTS, kind=Kind.REFUSAL, needs=_CHILDREN)
-async def impossible_values(host: Pile) -> None:
+@household.case(cases, "relay.impossible-values", kind=Kind.REFUSAL)
+async def impossible_values(host: Pile, first: Pile, _: Pile) -> None:
     """A relay with a field missing, of another type, or with a frame over 15360 bytes is handed on to nobody."""
-    first, _ = await in_service(host)
     start = first.a_start()
     whole: dict[int, Any] = {1: first.pile_id, 2: "start", 3: first.wire.sealed(start).payload}
     bodies = [{key: value for key, value in whole.items() if key != missing} for missing in whole]
@@ -214,10 +197,9 @@ async def impossible_values(host: Pile) -> None:
     await changes_nothing(host, start)
 
 
-@cases.case("relay.later-fields", clause=clauses.BODY.on("Growth"), kind=Kind.NORMAL, needs=_CHILDREN)
-async def later_fields(host: Pile) -> None:
+@household.case(cases, "relay.later-fields", clause=clauses.BODY.on("Growth"), kind=Kind.NORMAL)
+async def later_fields(host: Pile, first: Pile, _: Pile) -> None:
     """A key of `relay` that the host does not know is ignored, and the frame is handed on and done once."""
-    first, _ = await in_service(host)
     command = Locate(uuid.uuid4(), _LOCATE_S, first.expiry_ms())
     frame = first.wire.sealed(command)
     body = {1: first.pile_id, 2: "locate", 3: frame.payload, _PADDING_KEY: "of a later version"}
