@@ -1,4 +1,4 @@
-"""`pileway bench growth` fills a table, reads it, tells its figures and leaves nothing. No time is judged."""
+"""`pileway bench growth` fills a table, reads it, tells its figures and leaves nothing but what it is told to keep. No time is judged."""
 
 import json
 import os
@@ -6,10 +6,11 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 LIMIT_S = 180
 TIMES = ("curve_ms_p50", "curve_ms_p95", "site_day_ms_p50", "site_day_ms_p95", "site_today_ms_p95")
@@ -44,6 +45,36 @@ def test_bench_fills_a_database_of_its_own_and_ends_with_its_figures(
         assert left.fetchone() == (0,)
         tables = conn.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
         assert tables == (0,)
+
+
+def test_a_grown_database_that_is_kept_is_measured_again_and_not_grown(
+    empty_dsn: str, work_folder: Path
+) -> None:
+    name = f"pileway_kept_{uuid.uuid4().hex[:8]}"
+    keep = ("--database-url", empty_dsn, "--keep", name, "--json")
+    try:
+        told: list[dict[str, Any]] = []
+        for samples in ("12000", "9000000"):
+            done = _bench("--samples", samples, *keep, folder=work_folder)
+            assert done.returncode == 0, done.stderr
+            told.append(json.loads(done.stdout.splitlines()[-1]))
+        first, again = told
+        assert again["samples"] == first["samples"] < 15_000
+        assert again["bytes_before"] == first["bytes_before"]
+        assert again["grown_samples_per_s"] > 0
+    finally:
+        with psycopg.connect(empty_dsn, autocommit=True, connect_timeout=10) as conn:
+            conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def test_what_was_not_grown_to_its_end_is_not_measured(empty_dsn: str, work_folder: Path) -> None:
+    name = conninfo_to_dict(empty_dsn)["dbname"]
+    done = _bench("--database-url", empty_dsn, "--keep", str(name), folder=work_folder)
+    assert done.returncode != 0
+    assert (
+        done.stderr
+        == f"pileway: the database {name} was not grown to its end; drop it, or keep another name\n"
+    )
 
 
 def test_bench_says_in_a_line_that_its_server_is_not_there(work_folder: Path) -> None:
