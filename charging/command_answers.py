@@ -12,7 +12,7 @@ from uuid import UUID
 
 from psycopg import Connection
 from psycopg.pq import PipelineStatus
-from psycopg.rows import TupleRow, class_row
+from psycopg.rows import TupleRow
 
 from charging.commands import Command, CommandKind, CommandState
 
@@ -92,9 +92,9 @@ def take(conn: Connection[TupleRow], answers: Sequence[Answer]) -> None:
     if not any(answer.of_service for answer in answers):
         _take_all(conn, facts)
         return
-    with conn.cursor(row_factory=class_row(Command)) as cursor:
+    with conn.cursor() as cursor:
         cursor.executemany(_TAKE, facts, returning=True)
-        answered = [command for result in cursor.results() for command in result.fetchall()]
+        answered = [Command(*row) for result in cursor.results() for _, *row in result.fetchall()]
     for command in sorted(answered, key=lambda command: command.command_id):
         follow = FOLLOWERS.get(command.kind)
         if follow is not None:
@@ -121,10 +121,8 @@ _TAKE: LiteralString = """
                late_result = CASE state WHEN 'expired' THEN %(result)s::jsonb END
          WHERE command_id = %(command_id)s AND pile_id = %(pile_id)s AND kind = ANY(%(kinds)s::text[])
            AND (state IN ('pending', 'sent') OR state = 'expired' AND late_at IS NULL)
-        RETURNING command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count,
-                  late_at),
-    told AS (
-        SELECT pg_notify('command_outcome', command_id::text), command_id FROM answered WHERE late_at IS NULL)
-    SELECT command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count
-      FROM answered JOIN told USING (command_id)
+        RETURNING command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count, late_at)
+    SELECT pg_notify('command_outcome', command_id::text),
+           command_id, pile_id, session_id, kind, body, state, created_at, expires_at, send_count
+      FROM answered WHERE late_at IS NULL
 """
