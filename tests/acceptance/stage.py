@@ -15,9 +15,7 @@ import httpx
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from billing import charges, ledger, refunds
 from billing.charges import SessionCharge
-from billing.refunds import RefundState
 from charging import session_curves, sessions
 from charging.session_states import SessionState
 from charging.sessions import ChargingSession
@@ -28,6 +26,7 @@ from pileway import demo_platform, home, settings, street
 from pileway.demo_platform import DemoPlatform
 from pileway.demo_riders import Phone, phone
 from pileway.sim_process import read_fleet
+from tests.settled_sessions import settled_once
 from tests.waiting import wait_until
 
 SPEED = 1200.0
@@ -140,18 +139,7 @@ class Stage:
 
     def assert_settled_once(self, session_id: UUID) -> SessionCharge:
         """Charged once, refunded once, split once, to the fen; the ledger balances."""
-        with self.platform.pool.connection() as conn:
-            charge = charges.get(conn, session_id)
-            assert charge is not None
-            kinds = sorted(entry.kind for entry in ledger.of_session(conn, session_id))
-            assert kinds == ["payment_received", "refund_paid", "session_settled"]
-            [refund] = refunds.of_session(conn, session_id)
-            assert refund.state is RefundState.SUCCEEDED
-            split_fen = sum(fen for fee in charge.fees for fen in fee.shares_fen.values())
-            assert charge.prepaid_fen == refund.amount_fen + split_fen == PREPAID_FEN
-            report = ledger.audit(conn)
-        assert report.clean, report.findings
-        return charge
+        return settled_once(self.platform.pool, session_id, prepaid_fen=PREPAID_FEN)
 
 
 @contextmanager

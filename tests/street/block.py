@@ -11,9 +11,7 @@ from uuid import UUID
 
 import httpx
 
-from billing import charges, ledger, refunds
 from billing.charges import SessionCharge
-from billing.refunds import RefundState
 from charging.session_states import SessionState
 from device_sim.battery import PACKS, Battery
 from device_sim.configuration import PileConfig
@@ -23,6 +21,7 @@ from pileway.demo_platform import DemoPlatform
 from pileway.demo_riders import Phone, phone
 from pileway.sim_process import read_fleet
 from tests.acceptance.stage import EVENING, PART_LIMIT_S, PREPAID_FEN, SESSION_LIMIT_S
+from tests.settled_sessions import settled_once
 from tests.waiting import wait_until
 
 SITE = street.STREET[0]
@@ -141,18 +140,7 @@ class Block:
     def assert_settled_once(self, session_id: UUID) -> SessionCharge:
         """Charged once for what was taken, the rest refunded once; the ledger balances."""
         self.wait_for(session_id, SessionState.CLOSED)
-        with self.platform.pool.connection() as conn:
-            charge = charges.get(conn, session_id)
-            assert charge is not None
-            kinds = sorted(entry.kind for entry in ledger.of_session(conn, session_id))
-            assert kinds == ["payment_received", "refund_paid", "session_settled"]
-            [refund] = refunds.of_session(conn, session_id)
-            assert refund.state is RefundState.SUCCEEDED
-            split_fen = sum(fen for fee in charge.fees for fen in fee.shares_fen.values())
-            assert charge.prepaid_fen == refund.amount_fen + split_fen == PREPAID_FEN
-            report = ledger.audit(conn)
-        assert report.clean, report.findings
-        return charge
+        return settled_once(self.platform.pool, session_id, prepaid_fen=PREPAID_FEN)
 
 
 @contextmanager
