@@ -13,7 +13,7 @@ import sys
 
 COLLECT_AFTER_OBJECTS = 100_000
 """So many more objects made than freed, and the collector looks; about five batches' worth."""
-SWITCH_INTERVAL_S = 0.001
+SWITCH_INTERVAL_S = 0.0002
 
 _YOUNG_ROUNDS = 20
 _MIDDLE_ROUNDS = 20
