@@ -1,4 +1,4 @@
-"""`pileway bench growth` fills a table, reads it, tells its figures, keeps only what it is told to. No time is judged."""
+"""`pileway bench growth` fills a table, reads it, tells its figures, keeps what it is told to. No time is judged."""
 
 import json
 import os
