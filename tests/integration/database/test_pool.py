@@ -11,6 +11,7 @@ from tests.waiting import wait_until
 def test_waits_for_locks_for_clients_and_for_the_network_are_limited(dsn: str) -> None:
     with open_pool(dsn, min_size=1, max_size=1, timeout_s=10) as pool, pool.connection() as conn:
         assert conn.execute("SHOW lock_timeout").fetchone() == (f"{LOCK_LIMIT_S}s",)
+        assert conn.execute("SHOW jit").fetchone() == ("off",)
         assert conn.execute("SHOW idle_in_transaction_session_timeout").fetchone() == (
             f"{IDLE_IN_TRANSACTION_LIMIT_S}s",
         )
