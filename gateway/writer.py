@@ -148,8 +148,8 @@ class Writer:
                 except Exception:
                     # Left unacknowledged, the broker gives these frames to the next connection.
                     log.exception("batch_left_unacknowledged", frames=len(frames))
-                continue
-            self._replies.post(self._receipts.take_due())
+            else:
+                self._replies.post(self._receipts.take_due())
             if self._presence.is_due():
                 with suppress(_Stopped, _Faulty):
                     self._store([])

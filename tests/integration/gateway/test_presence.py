@@ -19,6 +19,7 @@ from gateway.replay_window import ReplayWindow
 from gateway.sample_batch import BatchLimits, SampleBatch
 from gateway.writer import Writer
 from protocol import messages
+from protocol.words import StopResult
 from tests.integration.gateway.conftest import VAULT, WAIT_S, HandPile, now
 
 if TYPE_CHECKING:
@@ -57,6 +58,25 @@ def test_a_will_after_meter_frames_leaves_the_pile_offline(
     until(lambda: not laid_out.pile(PILE).online)
     pile.pause(1.5)
     assert not laid_out.pile(PILE).online
+
+
+def test_answers_that_never_pause_bring_a_pile_back_online(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until"
+) -> None:
+    start_gateway()
+    pile = connect_pile(PILE)
+    pile.boots()
+    laid_out.execute("UPDATE pile SET online = false")
+
+    def answers_and_is_online() -> bool:
+        pile.say(
+            messages.StopAck(
+                command_id=SESSION, session_id=SESSION, port=1, result=StopResult.ALREADY_ENDED, at_ms=0
+            )
+        )
+        return laid_out.pile(PILE).online
+
+    until(answers_and_is_online)
 
 
 class Bystander:

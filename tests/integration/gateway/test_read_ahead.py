@@ -40,10 +40,10 @@ class Seconds:
 
 
 class NoWards:
-    """Nothing suspicious happens here."""
+    """Nobody is suspected here; who is shut out may speak."""
 
     def heard_barred(self, pile_id: str) -> None:
-        raise AssertionError(pile_id)
+        """It is refused."""
 
     def suspects(self, pile_id: str, signs: object) -> None:
         raise AssertionError(pile_id, signs)
@@ -126,6 +126,22 @@ def test_a_frame_opened_under_a_secret_retired_since_is_refused(
         [reading] = inbound.read(conn, [late], opened)
     assert isinstance(reading, Refused)
     assert reading.reason == "unknown_epoch"
+
+
+def test_standings_are_asked_for_while_nobody_waits_before_they_are_too_old(
+    pile: HandPile, inbound: Inbound, seconds: Seconds, laid_out: "Street", pool: ConnectionPool[Connection]
+) -> None:
+    early, late = _frames(pile, 2)
+    with pool.connection() as conn:
+        conn.autocommit = True
+        inbound.read(conn, [early])
+        laid_out.execute("UPDATE pile SET state = 'quarantined'")
+        seconds.now_s += STANDING_MAX_AGE_S * 0.6
+        assert inbound.read(conn, []) == []
+        seconds.now_s += STANDING_MAX_AGE_S * 0.3
+        [reading] = inbound.read(conn, [late])
+    assert isinstance(reading, Refused)
+    assert reading.reason == "pile_quarantined"
 
 
 def test_what_was_opened_is_handed_over_in_the_order_of_arrival_and_bounded(
