@@ -6,38 +6,37 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from charging import configurations, firmware_reports, piles, ports, settlements, shown_tariffs, starts
 from charging.command_answers import Answer
 from charging.errors import SettlementInconsistent
-from charging.meter_frames import MeterFrame, PortSample
+from charging.meter_frames import MeterFrame
 from charging.pile_care import Report
-from charging.sample_columns import SampleBlock, SampleRange
 from charging.waits import Waits
 from database.pool import Connection
 from gateway.errors import Refusal
 from gateway.instants import EPOCH, epoch_ms, instant
 from gateway.link import Frame
+from gateway.meter_words import MeterWords
 from protocol import messages
 from protocol.envelope import Counter
 from protocol.fields import Message, WireEnum
-from protocol.sample_columns import SampleRange as ReadSamples
 from protocol.words import ClockState, CommandResult, PortState, SettlementResult, StartResult, StopResult
 
 USUAL_WAITS = Waits()
 
 _M = TypeVar("_M", bound=Message)
 _HALF_HOUR = timedelta(seconds=messages.HALF_HOUR_S)
-_port_sample = partial(tuple.__new__, PortSample)  # pyright: ignore[reportUnknownMemberType]  # of any tuple
-"""A pile's sample in charging's words: the same values in the same order, of which there are thousands a second."""
 _UNPLUGGED = frozenset({PortState.DISABLED, PortState.IDLE, PortState.RESERVED, PortState.FAULT})
 
 
 class Heard(NamedTuple):
-    """An authentic message of a pile that may speak; `waits` fit the clock of whoever hears it."""
+    """An authentic message of a pile that may speak.
+
+    `waits` fit the clock of whoever hears it; `metered` is a meter frame in charging's words, if put into them ahead.
+    """
 
     frame: Frame
     pile_id: str
@@ -45,6 +44,7 @@ class Heard(NamedTuple):
     counter: Counter
     message: Message
     waits: Waits = USUAL_WAITS
+    metered: MeterFrame | None = None
 
     def says(self, kind: type[_M]) -> _M:
         """The message, which the dispatch table promised to be of this kind."""
@@ -252,30 +252,11 @@ def settlement(conn: Connection, heard: Heard) -> Reply:
 
 
 def meter_frames(heard: Sequence[Heard]) -> list[MeterFrame]:
-    """Meter frames in charging's words; samples read by column stay in columns."""
-    blocks: dict[int, SampleBlock] = {}
-    frames: list[MeterFrame] = []
-    for one in heard:
-        message = one.says(messages.MeterFrame)
-        said = message.samples
-        if isinstance(said, ReadSamples):
-            read = said.block
-            block = blocks.get(id(read))
-            if block is None:
-                block = blocks[id(read)] = SampleBlock(read.columns, read.sessions)
-            samples = SampleRange(block, said.start, said.stop)
-        else:
-            samples = list(map(_port_sample, said))
-        frames.append(
-            MeterFrame(
-                one.pile_id,
-                instant(message.sampled_at_ms),
-                one.frame.received_at,
-                samples,
-                dated=message.clock is not ClockState.NONE,
-            )
-        )
-    return frames
+    """Meter frames in charging's words."""
+    say = MeterWords().of
+    return [
+        one.metered or say(one.pile_id, one.frame.received_at, one.says(messages.MeterFrame)) for one in heard
+    ]
 
 
 def sampled_ms(heard: Iterable[Heard]) -> list[int]:

@@ -9,6 +9,7 @@ from itertools import repeat
 from time import monotonic
 from typing import NamedTuple, Protocol
 
+from charging import meter_frames
 from charging.pile_states import PileState
 from charging.rejections import Rejection
 from charging.waits import Waits
@@ -18,6 +19,7 @@ from gateway.errors import Refusal
 from gateway.hearing import USUAL_WAITS, Heard, Reply
 from gateway.identity_watch import IdentityWatch, Sign
 from gateway.link import Frame
+from gateway.meter_words import MeterWords
 from gateway.pile_registry import KnownPile, PileRegistry
 from gateway.replay_window import ReplayWindow
 from protocol import codec, messages, sample_columns, topics
@@ -85,11 +87,12 @@ class Repeated(NamedTuple):
 
 
 class Ahead(NamedTuple):
-    """A frame opened and decoded before its turn, and with which keys."""
+    """A frame opened and decoded before its turn, and with which keys; `metered` is as in `Heard`."""
 
     opener: Opener
     opened: Opened
     message: Message | UnknownMessage
+    metered: meter_frames.MeterFrame | None = None
 
 
 Reading = Heard | Refused | Repeated
@@ -140,7 +143,7 @@ class Inbound:
         It judges nothing: what cannot be opened, for whatever reason, is left to `read`.
         """
         ahead: list[Ahead | None] = [None] * len(frames)
-        metered: list[tuple[int, Opener, Opened]] = []
+        metered: list[tuple[int, Topic, Opener, Opened]] = []
         for place, frame in enumerate(frames):
             topic = _parse(frame.topic)
             known = self._registry.find(topic.pile_id) if topic is not None else None
@@ -149,16 +152,18 @@ class Inbound:
             try:
                 opened = opener.open(frame.topic, frame.payload)
                 if topic.message == MeterFrame.message and topic.direction is Direction.UP:
-                    metered.append((place, opener, opened))
+                    metered.append((place, topic, opener, opened))
                     continue
                 message = codec.decode(topic.direction, topic.message, opened.body)
             except ProtocolError:
                 continue
             ahead[place] = Ahead(opener, opened, message)
-        said = sample_columns.decode([opened.body for _, _, opened in metered])
-        for (place, opener, opened), message in zip(metered, said, strict=True):
+        said = sample_columns.decode([opened.body for _, _, _, opened in metered])
+        in_charging = MeterWords().of
+        for (place, topic, opener, opened), message in zip(metered, said, strict=True):
             if message is not None:
-                ahead[place] = Ahead(opener, opened, message)
+                words = in_charging(topic.pile_id, frames[place].received_at, message)
+                ahead[place] = Ahead(opener, opened, message, words)
         return ahead
 
     def read(
@@ -270,7 +275,8 @@ class Inbound:
             return Refused(frame, error.reason, opened.counter)
         if isinstance(message, UnknownMessage):
             return Refused(frame, Refusal.UNKNOWN_MESSAGE)
-        return Heard(frame, pile_id, opened.epoch, opened.counter, message, self._waits)
+        metered = ready.metered if ready else None
+        return Heard(frame, pile_id, opened.epoch, opened.counter, message, self._waits, metered)
 
     def _repeat(self, pile_id: str, opened: Opened, frame: Frame, batch: "_Batch") -> Reading | None:
         """What becomes of a frame whose counter was used before, in this batch or a committed one."""

@@ -10,7 +10,9 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 from psycopg_pool import ConnectionPool
 
+from charging.meter_frames import MeterFrame
 from database.pool import Connection
+from gateway import hearing
 from gateway.hearing import Heard
 from gateway.inbound import Ahead, Inbound, Reading, Refused
 from gateway.link import Frame
@@ -84,6 +86,11 @@ def _told(readings: Sequence[Reading]) -> list[object]:
     ]
 
 
+def _metered(readings: Sequence[Reading]) -> list[MeterFrame]:
+    heard = [reading for reading in readings if isinstance(reading, Heard)]
+    return [frame._replace(samples=list(frame.samples)) for frame in hearing.meter_frames(heard)]
+
+
 @pytest.mark.parametrize("company", [0, FEWEST_BODIES])
 def test_frames_opened_ahead_are_read_as_others_are(
     pile: HandPile, inbound: Inbound, pool: ConnectionPool[Connection], company: int
@@ -94,10 +101,12 @@ def test_frames_opened_ahead_are_read_as_others_are(
     stranger = first._replace(topic=pile.topic("meter", pile_id="XX-99"))
     frames = [first, first._replace(redelivered=True), second, damaged, nonsense, stranger, *others]
     with pool.connection() as conn:
-        expected = _told(inbound.read(conn, frames))
+        readings = inbound.read(conn, frames)
+        expected, metered = _told(readings), _metered(readings)
         opened = inbound.open_ahead(frames)
         assert [ahead is not None for ahead in opened] == [*[True] * 3, *[False] * 3, *[True] * company]
-        assert _told(inbound.read(conn, frames, opened)) == expected
+        readings = inbound.read(conn, frames, opened)
+    assert (_told(readings), _metered(readings)) == (expected, metered)
     assert expected[3:6] == ["forged", "malformed", "unknown_pile"]
 
 
