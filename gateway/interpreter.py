@@ -1,7 +1,7 @@
 """How the interpreter of a gateway's process is set.
 
-A batch is tens of thousands of objects that all live until its commit and then go by their reference counts: nothing
-in them forms a cycle. With the usual thresholds the garbage collector walks through them several times a batch, which
+A batch is thousands of objects that all live until its commit and then go by their reference counts: nothing in them
+forms a cycle. With the usual thresholds the garbage collector walks through them several times a batch, which
 costs as much as decrypting and decoding the frames.
 
 The links, the reading ahead and the writer share one interpreter. The writer asks the database dozens of times a batch
@@ -12,7 +12,7 @@ import gc
 import sys
 
 COLLECT_AFTER_OBJECTS = 100_000
-"""So many more objects made than freed, and the collector looks; about five batches' worth."""
+"""So many more objects made than freed, and the collector looks; a dozen batches' worth and more."""
 SWITCH_INTERVAL_S = 0.0002
 
 _YOUNG_ROUNDS = 20
