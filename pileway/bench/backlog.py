@@ -58,7 +58,7 @@ class Story:
 
     @property
     def caught_up_s(self) -> float:
-        """When the last frame was stored that had become late by the outage."""
+        """When the last frame was stored that had become late by the outage; without one, when the replay began."""
         late = [lag.at_s for lag in self.lags if lag.ms > LATE_MS and lag.at_s >= self.away_s]
         return max([self.back_s, *late]) if self.back_s > self.away_s else self.replay_s
 
@@ -159,10 +159,7 @@ def _report(
     """By the names it has in JSON."""
     taken_s = story.drained_s - story.replay_s
     calm = story.latencies_ns(story.calm_s, story.replay_s)
-    replaying = [
-        *story.latencies_ns(story.replay_s, story.away_s),
-        *story.latencies_ns(story.caught_up_s, story.drained_s),
-    ]
+    replaying = story.latencies_ns(story.caught_up_s, story.drained_s)
     return {
         "exact": story.verdict.exact,
         **asdict(story.verdict),

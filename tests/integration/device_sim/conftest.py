@@ -21,9 +21,17 @@ from protocol import frames, topics
 from protocol.envelope import Counter, Opener, Sealer
 from protocol.fields import Message
 from protocol.frames import Received
-from protocol.messages import Boot, BootAck, Settlement, SettlementAck
+from protocol.messages import (
+    Boot,
+    BootAck,
+    FrameReceipt,
+    MeterFrame,
+    MeterReceipt,
+    Settlement,
+    SettlementAck,
+)
 from protocol.topics import Direction
-from protocol.words import SettlementResult
+from protocol.words import FrameResult, SettlementResult
 
 if TYPE_CHECKING:
     from tests.conftest import Broker
@@ -52,7 +60,7 @@ class StreetClock:
 
 @dataclass
 class Platform:
-    """Hears a pile, acknowledges its boots and, unless told otherwise, its settlements."""
+    """Hears a pile, acknowledges its boots and frames and, unless told otherwise, its settlements."""
 
     client: mqtt.Client
     clock: StreetClock
@@ -83,6 +91,8 @@ class Platform:
             self.say(BootAck(self.clock.ms(), heartbeat_s=60, sample_s=30, reconnect_jitter_s=0))
         elif isinstance(heard.message, Settlement) and self.acknowledges_settlements:
             self.say(SettlementAck(heard.message.session_id, SettlementResult.STORED))
+        elif isinstance(heard.message, MeterFrame) and heard.message.receipt is not None:
+            self.say(MeterReceipt((FrameReceipt(*heard.counter, FrameResult.STORED),)))
 
     def say(self, message: Message) -> tuple[str, bytes]:
         """Tell the pile something; gives the frame back for a replay."""

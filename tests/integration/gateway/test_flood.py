@@ -1,10 +1,11 @@
-"""A pile that floods is quarantined within ten seconds; whoever else speaks is answered all the while."""
+"""A pile that floods is quarantined within ten seconds; others are answered all the while, and memory stays."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from charging import pile_states
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 FLOODER = "YQ-01"
 QUARANTINED_WITHIN_S = 10.0
 FRAMES_PER_S = 400
+MORE_MEMORY_BYTES = 40_000_000
 
 
 @pytest.fixture
@@ -58,6 +60,7 @@ def test_a_flooding_pile_is_quarantined_within_ten_seconds_and_others_are_answer
     flooder, other = connect_pile(FLOODER), connect_pile("YQ-02")
     flooder.boots()
     other.boots()
+    before_bytes = psutil.Process().memory_info().rss
     flood(flooder)
 
     def quarantined() -> bool:
@@ -66,6 +69,7 @@ def test_a_flooding_pile_is_quarantined_within_ten_seconds_and_others_are_answer
         return laid_out.pile(FLOODER).state == "quarantined"
 
     until(quarantined, within_s=QUARANTINED_WITHIN_S)
+    assert psutil.Process().memory_info().rss - before_bytes < MORE_MEMORY_BYTES
     until(lambda: gateway.health.warden.turned_out > 0)
     until(lambda: laid_out.refusals().get("flooding", 0) > 0)
     with laid_out.pool.connection() as conn:
