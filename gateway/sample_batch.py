@@ -75,7 +75,7 @@ class SampleBatch:
             if self._closed:
                 return ()
             if len(self._frames) + len(frames) > self._capacity_frames:
-                return self._put_one_by_one(frames)
+                return self._put_as_room_comes(frames)
             self._append(frames)
         return ()
 
@@ -119,16 +119,30 @@ class SampleBatch:
             self._changed.notify_all()
             self._room.notify_all()
 
-    def _put_one_by_one(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+    def _put_as_room_comes(self, frames: Sequence[Frame]) -> Sequence[Frame]:
         deadline_s = monotonic() + self._room_wait_s
         refused: list[Frame] = []
-        kept_order = True
-        for frame in frames:
-            if frame.qos and kept_order:
-                kept_order = self._room.wait_for(self._has_room, max(0.0, deadline_s - monotonic()))
+        place = 0
+        while place < len(frames):
+            promised = frames[place].qos > 0
+            if promised and not self._room.wait_for(self._has_room, max(0.0, deadline_s - monotonic())):
+                return [*refused, *self._put_unpromised(frames[place:])]
             if self._closed:
                 return ()
-            if self._has_room() and (kept_order or not frame.qos):
+            room = self._capacity_frames - len(self._frames)
+            if room > 0:
+                self._append(frames[place : place + room])
+                place += room
+            else:
+                refused.append(frames[place])
+                place += 1
+        return refused
+
+    def _put_unpromised(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """One promised frame found no room, so none of those after it may overtake it."""
+        refused: list[Frame] = []
+        for frame in frames:
+            if not frame.qos and self._has_room():
                 self._append([frame])
             else:
                 refused.append(frame)
