@@ -26,9 +26,14 @@ def message(topic: str = TOPIC, **properties: Any) -> bytes:
     return packet.write().replace(MARK, NOT_UTF8)
 
 
-def hello(topic: str = TOPIC, **properties: Any) -> bytes:
-    """The beginning of a connection, with such a message for its will."""
-    return ConnectPacket(PILE, will=Will(topic, **properties)).write().replace(MARK, NOT_UTF8)
+def hello(last_words: Will | None = None) -> bytes:
+    """The beginning of a connection; marks in a will are replaced like those in a message."""
+    return ConnectPacket(PILE, will=last_words).write().replace(MARK, NOT_UTF8)
+
+
+def will(topic: str = TOPIC, **properties: Any) -> Will:
+    """A message left with the broker for the end of the connection."""
+    return Will(topic, **properties)
 
 
 STRINGS: list[dict[str, Any]] = [
@@ -52,7 +57,7 @@ def test_the_broker_hangs_up_on_a_string_that_is_not_utf8_and_passes_nothing_on(
         context = _context(broker)
         for strings in STRINGS:
             _say_until_hung_up(broker, context, hello(), message(**strings))
-            _say_until_hung_up(broker, context, hello(**strings))
+            _say_until_hung_up(broker, context, hello(will(**strings)))
         _say_until_hung_up(broker, context, hello(), message(), b"\xe0\x00")
         gateway.wait_for(lambda: len(gateway.messages) > 0)
         assert gateway.messages == [(TOPIC, b"said")]
