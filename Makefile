@@ -34,7 +34,7 @@ once:
 
 test:
 	@deploy/setup.sh test
-	$(PYTEST) tests/unit -n 2 --dist loadfile --ignore tests/unit/test_house.py
+	$(PYTEST) tests/unit -n 2 --dist loadfile
 	$(PYTEST) tests/timescale tests/browser tests/integration -n 4 $(PARALLEL) $(ONCE_MORE)
 	$(PYTEST) tests/conformance tests/street tests/independent tests/acceptance -n 2 $(PARALLEL) $(ONCE_MORE)
 
