@@ -101,6 +101,14 @@ class Block:
             what=f"more than {above_wh} Wh in session {session_id}",
         )
 
+    def wait_gapless(self, session_id: UUID) -> None:
+        """Wait until no two samples are further apart than two rhythms: kept ones come after the settlement."""
+        wait_until(
+            lambda: self.longest_gap_s(session_id) <= 60,
+            limit_s=SESSION_LIMIT_S,
+            what="samples without a gap",
+        )
+
     def longest_gap_s(self, session_id: UUID) -> int:
         """The longest time of a charge without a sample."""
         elapsed = [point["elapsed_s"] for point in self.session(session_id)["curve"]]

@@ -38,6 +38,5 @@ def test_whatever_piles_kept_is_stored_once_beside_live_frames_and_none_is_refus
     assert (told["missing"], told["strangers"], told["different"], told["refused"]) == (0, 0, 0, 0)
     assert told["live_frames_during"] > 0
     assert told["drained_after_outage_s"] < told["drain_s"]
-    assert told["broker_held_most"] > 0
     assert told["broker_dropped"] == 0
     assert not list(work_folder.glob(".pileway-bench-*"))

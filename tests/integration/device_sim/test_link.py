@@ -136,7 +136,8 @@ def test_a_power_cut_settles_live_sessions_at_the_next_boot(platform: "Platform"
     fleet.cut_power("P-1", 0.5)
     records = platform.wait_for(Settlement, lambda records: len({r.session_id for r in records}) == 10)
     assert {record.stop_reason for record in records} == {StopReason.POWER_LOSS}
-    assert [boot.unsent for boot in platform.heard(Boot)][-1] == 10
+    # And the frames whose receipts the pile had not heard.
+    assert [boot.unsent for boot in platform.heard(Boot)][-1] >= 10
 
 
 def test_no_counter_is_used_twice_over_reconnections_and_power_cuts(
