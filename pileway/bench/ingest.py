@@ -13,13 +13,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pileway.bench import ingest_floors, ingest_stage
+from pileway.bench import ingest_stage
 from pileway.bench.figures import percentile_ms, progress_bar
 from pileway.bench.ingest_stage import Measured
 from pileway.settings import Settings
 
-STEPS = 4
-STEPS_A_WAY = 4
+STEPS = 3
+STEPS_A_WAY = 6
 
 
 def run(
@@ -43,15 +43,10 @@ def run(
             progress.update(task, description=words, advance=1)
 
         with ingest_stage.opened(settings, pile_count=pile_count, port_count=port_count, say=say) as stage:
-            say("bare COPY")
-            copy_s = ingest_floors.bare_copy(stage.floor_dsn, stage.fleet, range(frames))
             measured = {way: stage.measure(way, frames=frames, seconds=seconds, say=say) for way in ways}
             say("counting")
             stage.check()
-    copy_per_s = frames * port_count / copy_s
-    figures = {
-        way: _figures(one, ports=port_count, copy_samples_per_s=copy_per_s) for way, one in measured.items()
-    }
+    figures = {way: _figures(one, ports=port_count) for way, one in measured.items()}
     console = Console(highlight=False)
     console.print(_table(figures))
     console.print(_processes(figures))
@@ -65,10 +60,11 @@ def run(
         )
 
 
-def _figures(one: Measured, *, ports: int, copy_samples_per_s: float) -> dict[str, Any]:
+def _figures(one: Measured, *, ports: int) -> dict[str, Any]:
     """By the names they have in JSON."""
     frames_per_s = one.frames / one.gateway_s
     subscriber_per_s = one.frames / one.subscriber_s
+    copy_samples_per_s = one.frames * ports / one.copy_s
     return {
         "frames_per_s": round(frames_per_s),
         "samples_per_s": round(frames_per_s * ports),

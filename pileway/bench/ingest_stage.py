@@ -67,6 +67,7 @@ class Measured:
     """
 
     frames: int
+    copy_s: float
     subscriber_s: float
     gateway_s: float
     drain: dict[str, dict[str, float]]
@@ -87,9 +88,13 @@ class Stage:
     _load: Pipe
     _parts: dict[int, str]
     _used: int = 0
+    _copied: int = 0
 
     def measure(self, way: str, *, frames: int, seconds: float, say: Say) -> Measured:
-        """Empty a backlog with the bare subscriber and with the gateway, then time frames at half of its speed."""
+        """Empty a backlog with the bare subscriber and with the gateway, then time frames at half of its speed.
+
+        Half of the bare COPY comes right before the gateway and half right after: a machine changes its pace.
+        """
         access = self._access[way]
         for client_id in (LANE_CLIENT, FLOOR_CLIENT):
             ingest_floors.keep_for(access, client_id)
@@ -97,6 +102,8 @@ class Stage:
         self._publish(Publish(access, self._next(frames)))
         say(f"{way}: bare subscriber")
         subscriber_s = self._subscribe(access, frames)
+        say(f"{way}: bare COPY")
+        copy_s = self._copy(frames // 2)
         say(f"{way}: gateway")
         settings = self.settings.with_values(broker_url=access.broker_url)
         log_path = settings.home / "log" / "gateway.log"
@@ -105,6 +112,8 @@ class Stage:
             before = Reading.of(self._parts)
             drained = self._stored(gateway, frames)
             drain = Reading.of(self._parts).since(before)
+            say(f"{way}: bare COPY again")
+            copy_s += self._copy(frames - frames // 2)
             say(f"{way}: latency at half load")
             per_s = LATENCY_SHARE * frames / drained.seconds
             numbers = self._next(max(1, int(per_s * seconds)))
@@ -117,6 +126,7 @@ class Stage:
             paced = Reading.of(self._parts).since(before)
         return Measured(
             frames=frames,
+            copy_s=copy_s,
             subscriber_s=subscriber_s,
             gateway_s=drained.seconds,
             drain=drain,
@@ -141,6 +151,11 @@ class Stage:
         numbers = range(self._used, self._used + count)
         self._used += count
         return numbers
+
+    def _copy(self, frames: int) -> float:
+        numbers = range(self._copied, self._copied + frames)
+        self._copied += frames
+        return ingest_floors.bare_copy(self.floor_dsn, self.fleet, numbers)
 
     def _publish(self, wanted: Publish) -> None:
         self._load.send(wanted)
