@@ -118,13 +118,13 @@ def _samples(
         return cursor.execute(
             """
             SELECT session_id, sampled_at, voltage_dv, current_ma, power_dw, energy_dwh, temperature_dc
-              FROM unnest(%(session_ids)s::uuid[]) AS wanted (session_id)
-             CROSS JOIN LATERAL (
-                SELECT sampled_at, voltage_dv, current_ma, power_dw, energy_dwh, temperature_dc
-                  FROM meter_sample
-                 WHERE meter_sample.session_id = wanted.session_id AND pile_id = %(pile_id)s
-                   AND sampled_at >= %(since)s
-                 ORDER BY sampled_at DESC LIMIT %(kept)s) AS newest
+              FROM (SELECT session_id, sampled_at, voltage_dv, current_ma, power_dw, energy_dwh, temperature_dc,
+                           row_number() OVER (PARTITION BY session_id ORDER BY sampled_at DESC) AS from_end
+                      FROM meter_sample
+                     WHERE session_id = ANY(%(session_ids)s) AND pile_id = %(pile_id)s
+                       AND sampled_at >= %(since)s) AS numbered
+             WHERE from_end <= %(kept)s
+             ORDER BY session_id, sampled_at DESC
             """,
             {
                 "session_ids": [session["session_id"] for session in sessions],
