@@ -19,7 +19,7 @@ ONCE_MORE := --reruns 1 -rR
 help:
 	@echo "make demo    the whole platform with a simulated street, until Ctrl-C (ARGS='--speed 60')"
 	@echo "make once    one paid charge, its story to the fen, then exit"
-	@echo "make test    all tests but the house rules, on real parts"
+	@echo "make test    all tests, on real parts"
 	@echo "make check   format, lint, types, import rules, house rules"
 	@echo "make setup   only install what demo and test need"
 	@echo "make lock    choose newer versions of the dependencies and write requirements.lock"
