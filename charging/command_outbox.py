@@ -50,14 +50,16 @@ def note_tries(
 ) -> None:
     """Note which commands were sent, and which were tried in vain; unanswered they come due again after `resend`.
 
-    One that was answered meanwhile is left alone.
+    One that was answered meanwhile is left alone. So is one that another transaction holds, which is answering it or
+    giving it up: waiting for it here, in an order of our own, would be a deadlock. Where it was neither, the command
+    is due as before and goes out once more, under the same id.
     """
     conn.execute(
         """
         WITH tried AS (
             SELECT command_id FROM command
              WHERE command_id = ANY(%(tried)s) AND state IN ('pending', 'sent')
-             ORDER BY command_id FOR NO KEY UPDATE)
+             ORDER BY command_id FOR NO KEY UPDATE SKIP LOCKED)
         UPDATE command
            SET state = CASE WHEN tried.command_id = ANY(%(sent)s) THEN 'sent' ELSE state END,
                send_count = send_count + (tried.command_id = ANY(%(sent)s))::int,

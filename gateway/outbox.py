@@ -262,11 +262,13 @@ class Outbox:
         while shards := self._shards.serving():
             with self._conn.use() as conn:
                 due = command_outbox.due(conn, shards=shards, limit=DUE_LIMIT, now=self._clock())
-            found.update(command.command_id for command in due)
-            for command in due:
+            # Of one whose row is held nothing is noted, and it is found again: another time, not in the same look.
+            fresh = [command for command in due if command.command_id not in found]
+            found.update(command.command_id for command in fresh)
+            for command in fresh:
                 self._tries[command.command_id] = not self._keep_back(command) and self._send_command(command)
             self._note_tries()
-            if len(due) < DUE_LIMIT:
+            if not fresh or len(due) < DUE_LIMIT:
                 break
         # Their news may still be on its way to us.
         self._found = frozenset(found)

@@ -2,6 +2,9 @@
 
 from uuid import UUID
 
+import psycopg
+import pytest
+
 from charging import command_answers, command_outbox, commands
 from charging.command_answers import Answer
 from charging.commands import CommandKind
@@ -56,3 +59,25 @@ def test_a_sending_noted_after_the_answer_changes_nothing(stand: Stand) -> None:
         "SELECT state, send_count FROM command WHERE command_id = %s", (command_id,)
     ).fetchone()
     assert row == ("done", 1)
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["answered", "rolled back"])
+def test_one_that_another_transaction_holds_is_not_waited_for_and_comes_due_again_unless_answered(
+    stand: Stand, dsn: str, *, answered: bool
+) -> None:
+    held, free = _ask(stand), _ask(stand)
+    stand.conn.commit()
+    with psycopg.connect(dsn, connect_timeout=10) as other:
+        answer = Answer(held, PILE, done=True, result="done", received_at=stand.now, of_service=True)
+        command_answers.take(other, [answer])
+        stand.conn.execute("SET LOCAL lock_timeout = '1s'")
+        command_outbox.note_tries(stand.conn, {held: True, free: True}, resend=WAITS.resend, now=stand.now)
+        stand.conn.commit()
+        assert _due(stand) == [(held, "pending", 0)]
+        if answered:
+            other.commit()
+        else:
+            other.rollback()
+    assert _due(stand) == ([] if answered else [(held, "pending", 0)])
+    stand.now += WAITS.resend
+    assert (free, "sent", 1) in _due(stand)
