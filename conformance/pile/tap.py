@@ -5,6 +5,7 @@ It ends the pile's TLS and opens one of its own towards the broker, under the sa
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import time
 from collections.abc import Callable, Coroutine
@@ -57,7 +58,6 @@ class Tap:
         self._host, self._told_host = host, told_host
         self._broker = broker
         self._live: set[asyncio.StreamWriter] = set()
-        self._port = 0
         self._reopening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -67,14 +67,16 @@ class Tap:
         self._inward.verify_mode = ssl.CERT_REQUIRED
         self._outward = Authority(self._files).stand_in(self.pile_id, self._folder)
         self._outward.load_verify_locations(self._files.server_ca)
+        self._place = _bound(self._host)
+        self._port = int(self._place.getsockname()[1])
         await self._open()
-        self._port = int(self._server.sockets[0].getsockname()[1])
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._hang_up()
+        self._place.close()
         if self._reopening is not None:
             self._reopening.cancel()
 
@@ -101,7 +103,9 @@ class Tap:
             writer.transport.abort()
 
     async def _open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, self._host, self._port, ssl=self._inward)
+        self._server = await asyncio.start_server(
+            self._serve, self._host, self._port, ssl=self._inward, reuse_port=True
+        )
 
     async def _reopen(self, after_s: float) -> None:
         await asyncio.sleep(after_s)
@@ -142,6 +146,15 @@ class Tap:
             to_broker.write(packet.raw)
             await to_broker.drain()
             self.on_change()
+
+
+def _bound(host: str) -> socket.socket:
+    """A port that stays ours while nobody listens on it: else another, or a caller itself, might answer there."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    place = socket.socket(family, kind, protocol)
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    place.bind(address)
+    return place
 
 
 def _noted(packet: Packet, call: Call) -> Publish | None:
