@@ -208,8 +208,8 @@ class Writer:
             metered = hearing.meter_frames(order.meter_frames)
             self._ahead.judged()
             live = _store_older(conn, metered)
-        with self._conn.use() as conn, _one_transaction(conn, frames):
-            stored.rekeyed = self._inbound.first_uses(stored.heard)
+        stored.rekeyed = self._inbound.first_uses(stored.heard)
+        with self._conn.use() as conn, _one_transaction(conn, frames, rekeys=bool(stored.rekeyed)):
             if stored.rekeyed:
                 key_rotation.used(conn, stored.rekeyed, now=max(frame.received_at for frame in frames))
             if order.money:
@@ -373,15 +373,17 @@ def _store_older(conn: Connection, frames: Sequence[MeterFrame]) -> Sequence[Met
     return live
 
 
-def _one_transaction(conn: Connection, frames: Sequence[Frame]) -> AbstractContextManager[object]:
+def _one_transaction(
+    conn: Connection, frames: Sequence[Frame], *, rekeys: bool
+) -> AbstractContextManager[object]:
     """A transaction; for a batch of plain answers a pipeline, which is one too: somebody waits for each of them.
 
     What is sent between two syncs of a pipeline commits together at the second, without a BEGIN and a COMMIT to wait
     for. In a pipeline no statement's row count is known before its result is fetched and COPY is refused, so whatever
     runs handlers or stores meter frames goes without. Errors surface at the next fetch, the last when it ends.
-    A single answer to a stop is one statement, and that a transaction of its own.
+    A single answer to a stop is one statement, and that a transaction of its own, unless it is a secret's first use.
     """
-    if len(frames) == 1 and frames[0].topic.endswith(_ONE_STATEMENT):
+    if len(frames) == 1 and not rekeys and frames[0].topic.endswith(_ONE_STATEMENT):
         return nullcontext()
     return conn.pipeline() if _are_plain_answers(frames) else conn.transaction()
 

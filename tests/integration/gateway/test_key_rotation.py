@@ -13,7 +13,7 @@ from charging.commands import Command, CommandKind, CommandState
 from charging.errors import PileUnknown, SecretUnreadable
 from database.pool import Connection
 from protocol import messages
-from protocol.words import CommandResult
+from protocol.words import CommandResult, StopResult
 from tests.integration.gateway.conftest import VAULT, now
 
 if TYPE_CHECKING:
@@ -83,6 +83,25 @@ def test_the_platform_speaks_under_the_old_secret_until_it_has_read_the_new(
     # From now on this pile opens epoch 2 only.
     pile.say(messages.TimeRequest(at_ms=0))
     pile.hears(messages.Time)
+
+
+def test_the_first_use_of_a_secret_counts_only_together_with_its_event(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until"
+) -> None:
+    start_gateway()
+    pile = connect_pile(PILE)
+    pile.boots()
+    begin(laid_out)
+    offer = pile.hears(messages.KeyRotate)
+    pile.secret, pile.epoch = offer.secret, offer.epoch
+    laid_out.execute("ALTER TABLE pile_event ADD CONSTRAINT no_more CHECK (kind <> 'key_rotated')")
+    # Alone it is one statement without a transaction around it.
+    pile.say(messages.StopAck(uuid4(), uuid4(), port=1, result=StopResult.STOPPED, at_ms=0))
+    until(lambda: laid_out.refusals() == {"handler_error": 1})
+
+    laid_out.execute("ALTER TABLE pile_event DROP CONSTRAINT no_more")
+    pile.say(messages.TimeRequest(at_ms=0))
+    until(lambda: laid_out.events(PILE, "key_rotated") == [{"epoch": offer.epoch}])
 
 
 def test_the_old_secret_is_read_for_seven_days_more_and_then_refused(
