@@ -40,7 +40,10 @@ Incoming = mqtt5.Packet | Unreadable
 
 
 class Connection:
-    """A connection the broker has accepted; one thread uses it. Methods raise OSError or LinkLost when it is over."""
+    """A connection the broker has accepted. One thread opens, reads and closes it; others may send through its wire.
+
+    Methods raise OSError or LinkLost when it is over.
+    """
 
     def __init__(self, wire: Wire, *, maximum_packet_bytes: int) -> None:
         self.wire = wire

@@ -1,7 +1,8 @@
 """The gateway as a process: lanes, links, writer and outbox put together.
 
-Threads: one per link (which only enqueues), the writer, the outbox, the warden, and the keeper
-of the leases. A stop lets the writer store what has arrived and the outbox answer it, then disconnects.
+Threads: one per link, which enqueues frames, drops those of a flood, and says what others leave with it; the reader
+ahead and the writer; the outbox; the warden; the keeper of the leases. A stop lets the writer store what has arrived
+and the outbox answer it, then disconnects.
 """
 
 from collections.abc import Callable, Sequence

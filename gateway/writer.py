@@ -1,6 +1,6 @@
-"""Stores batches of frames: one transaction a batch, then the acknowledgements, then the answers to the piles.
+"""Stores batches of frames, then acknowledges them, then answers the piles.
 
-Meter frames of long ago have transactions of their own, before that of their batch.
+A batch is one transaction, but for its meter frames of long ago: they have transactions of their own before it.
 Nothing is acknowledged before it is committed. A database that is away keeps the batch here, unacknowledged, and
 is asked again with a back-off; the links' receive maximum bounds what piles up meanwhile. A batch that fails for
 another reason is stored frame by frame, so that only the frame at fault is put aside.
