@@ -61,10 +61,6 @@ class SampleBatch:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def put(self, frame: Frame) -> bool:
-        """Add one frame; whether it found room."""
-        return not self.put_many([frame])
-
     def put_many(self, frames: Sequence[Frame]) -> Sequence[Frame]:
         """Add frames in order; those that found no room are the answer.
 

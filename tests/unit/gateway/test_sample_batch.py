@@ -59,10 +59,15 @@ def _mids(frames: list[Frame]) -> list[int]:
     return [frame.mid for frame in frames]
 
 
+def _put(batch: SampleBatch, frame: Frame) -> bool:
+    """Whether it found room."""
+    return not batch.put_many([frame])
+
+
 def test_a_full_count_closes_a_batch_in_order_of_arrival() -> None:
     batch = _batch(Seconds())
     for mid in range(1, 6):
-        batch.put(_frame(mid))
+        _put(batch, _frame(mid))
     assert _mids(batch.take(timeout_s=0)) == [1, 2, 3]
     assert batch.take(timeout_s=0) == []
     assert len(batch) == 2
@@ -71,7 +76,7 @@ def test_a_full_count_closes_a_batch_in_order_of_arrival() -> None:
 def test_age_closes_a_batch_that_is_not_full() -> None:
     seconds = Seconds()
     batch = _batch(seconds)
-    batch.put(_frame(1))
+    _put(batch, _frame(1))
     assert batch.take(timeout_s=0) == []
     seconds.now_s += 0.06
     assert _mids(batch.take(timeout_s=0)) == [1]
@@ -80,10 +85,10 @@ def test_age_closes_a_batch_that_is_not_full() -> None:
 @pytest.mark.parametrize("message", ["boot", "start_ack", "settlement", "gone"])
 def test_a_frame_somebody_waits_for_closes_a_batch_at_once(message: str) -> None:
     batch = _batch(Seconds())
-    batch.put(_frame(1))
-    batch.put(_frame(2, message=message))
+    _put(batch, _frame(1))
+    _put(batch, _frame(2, message=message))
     assert _mids(batch.take(timeout_s=0)) == [1, 2]
-    batch.put(_frame(3))
+    _put(batch, _frame(3))
     assert batch.take(timeout_s=0) == []
 
 
@@ -93,7 +98,7 @@ def test_a_writer_that_waits_is_woken() -> None:
     taken: list[int] = []
     writer = Thread(target=lambda: taken.extend(_mids(batch.take(timeout_s=10))))
     writer.start()
-    batch.put(_frame(1))
+    _put(batch, _frame(1))
     writer.join(5)
     assert taken == [1]
 
@@ -104,7 +109,7 @@ def test_beyond_its_room_a_frame_waits_until_some_are_taken() -> None:
     found: list[bool] = []
 
     def bring() -> None:
-        found.extend(batch.put(_frame(mid)) for mid in range(1, 7))
+        found.extend(_put(batch, _frame(mid)) for mid in range(1, 7))
 
     link = Thread(target=bring)
     link.start()
@@ -118,8 +123,8 @@ def test_beyond_its_room_a_frame_waits_until_some_are_taken() -> None:
 def test_a_link_that_waits_for_room_is_let_go_when_the_batch_closes() -> None:
     limits = BatchLimits(max_frames=2, max_age_s=0.05)
     batch = SampleBatch(limits=limits, capacity_frames=1, room_wait_s=60)
-    assert batch.put(_frame(1))
-    link = Thread(target=lambda: batch.put(_frame(2)))
+    assert _put(batch, _frame(1))
+    link = Thread(target=lambda: _put(batch, _frame(2)))
     link.start()
     batch.close()
     link.join(5)
@@ -129,16 +134,16 @@ def test_a_link_that_waits_for_room_is_let_go_when_the_batch_closes() -> None:
 def test_a_frame_nobody_was_promised_waits_for_no_room() -> None:
     limits = BatchLimits(max_frames=2, max_age_s=0.05)
     batch = SampleBatch(limits=limits, capacity_frames=1, room_wait_s=60)
-    assert batch.put(_frame(1))
-    assert not batch.put(_frame(2, qos=0))
+    assert _put(batch, _frame(1))
+    assert not _put(batch, _frame(2, qos=0))
 
 
 def test_a_frame_for_which_no_room_is_made_in_time_is_refused() -> None:
     limits = BatchLimits(max_frames=3, max_age_s=0.05)
     batch = SampleBatch(limits=limits, capacity_frames=2, room_wait_s=0.01, seconds=Seconds())
-    assert batch.put(_frame(1))
-    assert batch.put(_frame(2))
-    assert not batch.put(_frame(3))
+    assert _put(batch, _frame(1))
+    assert _put(batch, _frame(2))
+    assert not _put(batch, _frame(3))
     batch.take(timeout_s=0)
     assert len(batch) == 2
 
@@ -186,19 +191,19 @@ def test_an_urgent_frame_behind_a_full_batch_is_urgent_still() -> None:
     batch.put_many([_frame(1), _frame(2), _frame(3, message="boot"), _frame(4)])
     assert _mids(batch.take(timeout_s=0)) == [1, 2]
     assert _mids(batch.take(timeout_s=0)) == [3, 4]
-    batch.put(_frame(5))
+    _put(batch, _frame(5))
     assert batch.take(timeout_s=0) == []
 
 
 def test_frames_the_broker_repeats_on_a_new_connection_are_dropped() -> None:
     batch = _batch(Seconds(), max_frames=10)
     other = _link("gw-1")
-    batch.put(_frame(1))
-    batch.put(_frame(2, qos=0))
-    batch.put(_frame(3, link=other))
-    batch.put(_frame(4, message="boot"))
+    _put(batch, _frame(1))
+    _put(batch, _frame(2, qos=0))
+    _put(batch, _frame(3, link=other))
+    _put(batch, _frame(4, message="boot"))
     batch.forget_unacknowledged(LINK, 2)
-    batch.put(_frame(5, generation=2))
+    _put(batch, _frame(5, generation=2))
     assert batch.take(timeout_s=0) == []
     batch.close()
     assert _mids(batch.take(timeout_s=0)) == [2, 3, 5]
@@ -206,19 +211,19 @@ def test_frames_the_broker_repeats_on_a_new_connection_are_dropped() -> None:
 
 def test_a_lane_taken_anew_drops_what_its_former_link_brought() -> None:
     batch = _batch(Seconds(), max_frames=10)
-    batch.put(_frame(1, generation=5))
+    _put(batch, _frame(1, generation=5))
     again = _link()
     batch.forget_unacknowledged(again, 1)
-    batch.put(_frame(2, link=again))
+    _put(batch, _frame(2, link=again))
     batch.close()
     assert _mids(batch.take(timeout_s=0)) == [2]
 
 
 def test_a_closed_batch_hands_out_what_waits_and_lets_the_rest_go() -> None:
     batch = _batch(Seconds())
-    batch.put(_frame(1))
+    _put(batch, _frame(1))
     batch.close()
-    assert batch.put(_frame(2))
+    assert _put(batch, _frame(2))
     assert _mids(batch.take(timeout_s=0)) == [1]
     assert batch.take(timeout_s=60) == []
 
@@ -235,7 +240,7 @@ def test_a_batch_that_took_the_writer_long_is_told_and_a_quick_one_is_not() -> N
     seconds, told = Seconds(), list[float]()
     batch = SampleBatch(limits=BatchLimits(), capacity_frames=10, held_up=told.append, seconds=seconds)
     for busy_s in (0.5, 600.0):
-        batch.put(_frame(1, message="started"))
+        _put(batch, _frame(1, message="started"))
         assert batch.take(timeout_s=0)
         seconds.now_s += busy_s
         assert batch.take(timeout_s=0) == []
