@@ -6,7 +6,7 @@ from typing import Any
 
 import cbor2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import cddl, codec, examples, fields, reference, vectors
@@ -29,6 +29,7 @@ def rule_of(message: Message) -> str:
     return cddl.rule_name(message.direction, message.message)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_message_is_valid(
     any_message: "Callable[[], st.SearchStrategy[Message]]", data: st.DataObject
