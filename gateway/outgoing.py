@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
 
+import structlog
 from mqtt5 import ConnAckPacket, PublishPacket, QoS
 
 LAST_PACKET_ID = 65_534
@@ -18,6 +19,8 @@ SUBSCRIBE_PACKET_ID = 65_535
 """Never a publish's, so that the two cannot be taken for each other."""
 
 OnTaken = Callable[[bool], None]
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -113,7 +116,12 @@ class Outgoing:
             return None
         duplicate = self._repeats and message.packet_id > 0
         message.packet_id = message.packet_id or self._free_id()
-        packet = message.packet(now_s=now_s, duplicate=duplicate)
+        try:
+            packet = message.packet(now_s=now_s, duplicate=duplicate)
+        except BaseException:
+            # A panic of the codec is no Exception, and may end neither the thread that speaks nor the connection.
+            log.exception("message_unwritable", topic=message.topic, bytes=len(message.payload))
+            return None
         too_large = self._largest_bytes is not None and len(packet) > self._largest_bytes
         return None if too_large else packet
 

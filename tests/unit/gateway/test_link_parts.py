@@ -141,6 +141,15 @@ def test_what_is_larger_than_the_broker_takes_is_given_up_and_harms_no_other() -
     assert told == [False]
 
 
+def test_what_the_codec_panics_over_is_given_up_and_harms_no_other() -> None:
+    outgoing, told = Outgoing(inflight=1, queued=20), list[bool]()
+    outgoing.connected(ConnAckPacket())
+    _put(outgoing, bytes(1 << 28), told)
+    _put(outgoing, b"sound", told)
+    assert _payloads(_sent(outgoing)) == [b"sound"]
+    assert told == [False]
+
+
 def test_a_message_travels_with_what_is_left_of_its_time_or_not_at_all() -> None:
     seconds = Seconds()
     outgoing, told = Outgoing(inflight=20, queued=20, seconds=seconds), list[bool]()
