@@ -13,7 +13,7 @@ from psycopg.rows import TupleRow
 
 from charging import sample_columns
 from charging.meter_frames import MeterFrame
-from charging.sample_columns import SampledFrame, SampleRange
+from charging.sample_columns import FrameSamples, SampledFrame
 from database.packed_arrays import TextArray, TimestamptzArray, microseconds
 
 WRITE_BYTES = 64 * 1024
@@ -95,7 +95,7 @@ def packed(frames: Sequence[MeterFrame]) -> Iterator[bytes | memoryview]:
     others: list[MeterFrame] = []
     for frame in frames:
         samples = frame.samples
-        if isinstance(samples, SampleRange):
+        if isinstance(samples, FrameSamples):
             in_blocks.append(
                 SampledFrame(
                     frame.pile_id.encode(),

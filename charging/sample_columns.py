@@ -21,19 +21,19 @@ PIECE_ROWS = 2000
 """So many are packed and handed over at once: the server stores them while the next are packed."""
 
 
-class SampleBlock(NamedTuple):
+class SampleColumns(NamedTuple):
     """Samples by the fields of PortSample; None in the place of the ids, which are `sessions`, two words each."""
 
     columns: Sequence[Numbers | None]
     sessions: NDArray[np.uint64]
 
 
-class SampleRange(Sequence[PortSample]):
+class FrameSamples(Sequence[PortSample]):
     """One frame's samples in a block; each is made when it is asked for."""
 
     __slots__ = ("block", "start", "stop")
 
-    def __init__(self, block: SampleBlock, start: int, stop: int) -> None:
+    def __init__(self, block: SampleColumns, start: int, stop: int) -> None:
         self.block = block
         self.start = start
         self.stop = stop
@@ -64,7 +64,7 @@ class SampledFrame(NamedTuple):
     pile_id: bytes
     sampled_us: int
     received_us: int
-    samples: SampleRange
+    samples: FrameSamples
 
 
 def packed(frames: Iterable[SampledFrame]) -> Iterator[memoryview]:
@@ -96,7 +96,7 @@ def _pieces(frames: Sequence[SampledFrame], template: NDArray[np.void]) -> Itera
         yield memoryview(piece.view(np.uint8))  # pyright: ignore[reportArgumentType]  # an array is a buffer
 
 
-def _gathered(ranges: Sequence[SampleRange]) -> tuple[SampleBlock, Numbers, Numbers]:
+def _gathered(ranges: Sequence[FrameSamples]) -> tuple[SampleColumns, Numbers, Numbers]:
     """One block of all that these ranges are of, the places of their samples in it, and how many each has."""
     blocks = {id(one.block): one.block for one in ranges}
     shifts: dict[int, int] = {}
@@ -111,14 +111,14 @@ def _gathered(ranges: Sequence[SampleRange]) -> tuple[SampleBlock, Numbers, Numb
     return _joined(list(blocks.values())), places, counts
 
 
-def _joined(blocks: Sequence[SampleBlock]) -> SampleBlock:
+def _joined(blocks: Sequence[SampleColumns]) -> SampleColumns:
     if len(blocks) == 1:
         return blocks[0]
     columns: list[Numbers | None] = []
     for parts in zip(*(block.columns for block in blocks), strict=True):
         some = [part for part in parts if part is not None]
         columns.append(np.concatenate(some) if some else None)
-    return SampleBlock(columns, np.concatenate([block.sessions for block in blocks]))
+    return SampleColumns(columns, np.concatenate([block.sessions for block in blocks]))
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ import numpy as np
 from charging import piles, sites
 from charging.errors import PileExists
 from charging.meter_frames import COLUMNS, MeterFrame, PortSample
-from charging.sample_columns import SampleBlock, SampleRange
+from charging.sample_columns import FrameSamples, SampleColumns
 from database.pool import Connection
 
 SITE = "yard"
@@ -82,9 +82,9 @@ def in_a_block(frames: Sequence[MeterFrame]) -> list[MeterFrame]:
         for place, (_, size) in enumerate(COLUMNS)
     ]
     raw = b"".join(row.session_id.bytes for row in rows)
-    block = SampleBlock(columns, np.frombuffer(raw, ">u8").reshape(-1, 2))
+    block = SampleColumns(columns, np.frombuffer(raw, ">u8").reshape(-1, 2))
     ends = list(accumulate(len(frame.samples) for frame in frames))
     return [
-        frame._replace(samples=SampleRange(block, end - len(frame.samples), end))
+        frame._replace(samples=FrameSamples(block, end - len(frame.samples), end))
         for frame, end in zip(frames, ends, strict=True)
     ]
