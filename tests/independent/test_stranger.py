@@ -90,6 +90,13 @@ class Scene:
         assert victim is not None
         os.kill(victim, signal.SIGKILL)
 
+    def stored_frames(self) -> int:
+        """The pile's frames: one for each instant."""
+        with self.platform.pool.connection() as conn:
+            row = conn.execute("SELECT count(*) FROM meter_frame WHERE pile_id = %s", (PILE,)).fetchone()
+        assert row is not None
+        return row[0]
+
     def assert_nothing_was_odd(self) -> None:
         """No frame was refused, and nothing contradicted another thing."""
         with self.platform.pool.connection() as conn:
@@ -195,6 +202,13 @@ def test_a_stranger_charges_and_settles_through_a_broken_connection(work_folder:
         assert report["settled"] == 2
         assert report["connections"] > 1
         assert report["unopened"] == 0
+        assert report["frames_said_again"] >= report["frames_of_lost_receipt"] > 0
+        assert report["frames_refused"] == 0
+        wait_until(
+            lambda: scene.stored_frames() == report["frames"],
+            limit_s=LIMIT_S,
+            what="every frame to be stored once",
+        )
         full, early = scene.charged(filled), scene.charged(stopped)
         assert full.energy_dwh >= BATTERY_DWH > early.energy_dwh > 0
         ends = [scene.session(session_id).stop_reason for session_id in (filled, stopped)]

@@ -31,13 +31,17 @@ def main() -> None:
     )
     wire = Wire(myself, boot=1)
     pile = Pile(wire, port_count=chosen.ports, speed=chosen.speed)
-    while pile.settled < chosen.settle:
+    while pile.settled < chosen.settle or not pile.samples.in_order:
         pile.tick()
         time.sleep(TICK_S)
     wire.leave()
     report = {
         "settled": pile.settled,
         "connections": wire.connection,
+        "frames": pile.samples.made,
+        "frames_said_again": pile.samples.said_again,
+        "frames_of_lost_receipt": len(pile.samples.missed),
+        "frames_refused": pile.samples.refused,
         "unopened": wire.unopened,
         "stale": wire.stale,
     }

@@ -7,6 +7,7 @@ only repetitions are counted in real seconds.
 import time
 
 from port import CHARGE_W, Port, Session
+from samples import Samples
 from wire import Body, Wire
 
 PLUG_AFTER_MS = 20_000
@@ -31,6 +32,7 @@ class Pile:
 
     def __init__(self, wire: Wire, *, port_count: int, speed: float) -> None:
         self.settled = 0
+        self.samples = Samples(wire.say)
         self._wire = wire
         self._speed = speed
         self._from_s = time.monotonic()
@@ -50,6 +52,7 @@ class Pile:
         if not self._wire.connected:
             self._wire.connect(self._first_word)
             self._settlement_due = dict.fromkeys(self._settlements, (0.0, 0))
+            self.samples.link_lost()
         while not self._wire.received.empty():
             self._hear(*self._wire.received.get_nowait())
         now_ms = self._now_ms()
@@ -82,6 +85,8 @@ class Pile:
         elif name == "settlement_ack":
             self.settled += self._settlements.pop(body[1], None) is not None
             self._settlement_due.pop(body[1], None)
+        elif name == "meter_receipt":
+            self.samples.hear(body)
         elif name == "time":
             self._set_clock(body[1])
 
@@ -207,7 +212,8 @@ class Pile:
             self._sample_ms = now_ms + self._sample_s * 1000
             rows = [self._sample(port, now_ms) for port in self._ports.values() if port.draws]
             if rows:
-                self._wire.say("meter", {1: now_ms, 2: rows, 3: self._clock_state})
+                self.samples.add({1: now_ms, 2: rows, 3: self._clock_state})
+        self.samples.say_due()
 
     def _boot(self) -> Body:
         return {

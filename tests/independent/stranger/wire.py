@@ -18,10 +18,11 @@ from paho.mqtt.properties import Properties
 from sealing import Direction
 
 Body = dict[int, Any]
+Counter = tuple[int, int]
 
 CONNECT_LIMIT_S = 10.0
 LONGEST_RETRY_S = 60.0
-REPEATED_BY_ITSELF = frozenset({"boot", "heartbeat", "settlement", "time_request"})
+REPEATED_BY_ITSELF = frozenset({"boot", "heartbeat", "meter", "settlement", "time_request"})
 
 
 class Wire:
@@ -63,12 +64,13 @@ class Wire:
             if name not in REPEATED_BY_ITSELF and not _taken(info):
                 self.say(name, body)
 
-    def say(self, name: str, body: Body) -> None:
-        """Seal and publish; kept until the broker has it."""
+    def say(self, name: str, body: Body) -> Counter:
+        """Seal and publish; kept until the broker has it. Gives the counter it was sealed under."""
         assert self._client is not None
         topic, frame = self._sealed(name, body)
         self._said = [one for one in self._said if not _taken(one[0])]
         self._said.append((self._client.publish(topic, frame, qos=1), name, body))
+        return self._boot, self._seq
 
     def leave(self) -> None:
         """Disconnect in good order."""
