@@ -63,15 +63,24 @@ _TELLS_CONNECTION = (messages.Boot, messages.Heartbeat)
 _SHUT_OUT = frozenset({Refusal.PILE_QUARANTINED, Refusal.PILE_REVOKED})
 
 
+class Reuse(NamedTuple):
+    """Another message came under a counter that was used before."""
+
+    pile_id: str
+    epoch: int
+    counter: Counter
+
+
 class Refused(NamedTuple):
     """A frame that changes nothing; `reason` is one of ours or the protocol's words.
 
-    `counter` is set where the frame opened and what it says is at fault.
+    `counter` is set where the frame opened and what it says is at fault, `reuse` where its counter is.
     """
 
     frame: Frame
     reason: str
     counter: Counter | None = None
+    reuse: Reuse | None = None
 
     @property
     def rejection(self) -> Rejection:
@@ -106,11 +115,11 @@ class Wards(Protocol):
     """Who looks after what is suspicious; both may be called often and must not block."""
 
     def heard_barred(self, pile_id: str) -> None:
-        """A pile that is shut out spoke."""
+        """A pile that is shut out spoke; the same frame may say so more than once."""
         ...
 
     def suspects(self, pile_id: str, signs: Sequence[Sign]) -> None:
-        """What a pile said contradicts what was heard of it before."""
+        """What a pile said contradicts what was heard of it before; no frame says so twice."""
         ...
 
 
@@ -200,24 +209,33 @@ class Inbound:
                 uses[one.pile_id] = max(one.epoch, uses.get(one.pile_id, 0))
         return uses
 
-    def committed(self, heard: Sequence[Heard]) -> None:
-        """Remember frames whose transaction is committed; before that a repeat is as good as the first."""
+    def committed(self, readings: Sequence[Reading]) -> None:
+        """Remember frames whose transaction is committed, in order; before that a repeat is as good as the first.
+
+        Signs are given here, too: a batch is read as often as it takes to commit it.
+        """
         now_s = self._seconds()
-        for one in heard:
-            counter = one.counter
-            self._window.commit(
-                one.pile_id, epoch=one.epoch, boot=counter.boot, seq=counter.seq, mark=_mark(one.frame)
+        for reading in readings:
+            if isinstance(reading, Heard):
+                self._committed(reading, now_s)
+            elif isinstance(reading, Refused) and reading.reuse and not reading.frame.redelivered:
+                pile_id, epoch, counter = reading.reuse
+                signs = self._watch.reused(pile_id, epoch=epoch, counter=counter, now_s=now_s)
+                self._wards.suspects(pile_id, signs)
+
+    def _committed(self, heard: Heard, now_s: float) -> None:
+        pile_id, epoch, counter = heard.pile_id, heard.epoch, heard.counter
+        self._window.commit(pile_id, epoch=epoch, boot=counter.boot, seq=counter.seq, mark=_mark(heard.frame))
+        known = self._registry.find(pile_id)
+        if known is not None and epoch in known.offered:
+            known.offered -= {epoch}
+        message = heard.message
+        if isinstance(message, _TELLS_CONNECTION) and not heard.frame.redelivered:
+            sign = self._watch.heard(
+                pile_id, epoch=epoch, counter=counter, connection=message.connection, now_s=now_s
             )
-            known = self._registry.find(one.pile_id)
-            if known is not None and one.epoch in known.offered:
-                known.offered -= {one.epoch}
-            message = one.message
-            if isinstance(message, _TELLS_CONNECTION) and not one.frame.redelivered:
-                sign = self._watch.heard(
-                    one.pile_id, epoch=one.epoch, counter=counter, connection=message.connection, now_s=now_s
-                )
-                if sign is not None:
-                    self._wards.suspects(one.pile_id, [sign])
+            if sign is not None:
+                self._wards.suspects(pile_id, [sign])
 
     def _with_relayed(self, conn: Connection, readings: Sequence[Reading], batch: "_Batch") -> list[Reading]:
         children = [child for reading in readings if (child := _carried_child(reading)) is not None]
@@ -289,11 +307,7 @@ class Inbound:
         else:
             return None
         if differs:
-            signs = self._watch.reused(
-                pile_id, epoch=opened.epoch, counter=opened.counter, now_s=self._seconds()
-            )
-            self._wards.suspects(pile_id, signs)
-            return Refused(frame, Refusal.COUNTER_REUSED)
+            return Refused(frame, Refusal.COUNTER_REUSED, reuse=Reuse(pile_id, opened.epoch, opened.counter))
         return Repeated(frame) if frame.redelivered else Refused(frame, Refusal.REPLAYED)
 
     def _open(self, conn: Connection, known: KnownPile, pile_id: str, frame: Frame) -> Opened:

@@ -41,6 +41,7 @@ from gateway.measures import BatchSteps, Measures
 from gateway.presence import Presence
 from gateway.read_ahead import ReadAhead
 from gateway.receipts import Receipts
+from gateway.reply_queue import Replies
 from gateway.sample_batch import SampleBatch
 
 TAKE_TIMEOUT_S = 0.5
@@ -79,22 +80,6 @@ class WriterHealth:
     database_away: bool = False
     turned_s: float = field(default_factory=monotonic)
     """When its loop last turned, by the monotonic clock."""
-
-
-class Replies(Protocol):
-    """Where answers to piles go."""
-
-    def hold(self, pile_ids: Iterable[str]) -> None:
-        """These piles booted: nothing but the answer to that may go down to them."""
-        ...
-
-    def rekeyed(self, pile_ids: Iterable[str]) -> None:
-        """These piles use a new secret: they are to be spoken to under it."""
-        ...
-
-    def post(self, replies: Sequence[Reply]) -> None:
-        """Send these."""
-        ...
 
 
 class Writer:
@@ -149,10 +134,11 @@ class Writer:
                     # Left unacknowledged, the broker gives these frames to the next connection.
                     log.exception("batch_left_unacknowledged", frames=len(frames))
             else:
-                self._replies.post(self._receipts.take_due())
+                self._replies.post_receipts(self._receipts.take_due())
             if self._presence.is_due():
                 with suppress(_Stopped, _Faulty):
                     self._store([])
+        self._replies.post_receipts(self._receipts.take_all())
 
     def _write(self, frames: Sequence[Frame], opened: Sequence[Ahead | None]) -> None:
         with suppress(_Stopped):
@@ -255,7 +241,7 @@ class Writer:
 
     def _finish(self, stored: "_Stored") -> None:
         """What may only happen once all of it is committed."""
-        self._inbound.committed(stored.heard)
+        self._inbound.committed(stored.readings)
         if stored.presence_written:
             self._presence.written()
         by_link: dict[Link, list[Frame]] = {}
@@ -269,7 +255,8 @@ class Writer:
         if stored.order is not None:
             self._receipts.committed(stored.order.meter_frames)
         self._receipts.refused(stored.refused)
-        self._replies.post([*stored.replies, *self._receipts.take_due()])
+        self._replies.post(stored.replies)
+        self._replies.post_receipts(self._receipts.take_due())
         self.health.batches += bool(stored.acknowledged)
         self.health.frames += len(stored.acknowledged)
         self.health.stored += len(stored.heard) - stored.refused_answered
@@ -322,6 +309,7 @@ class _Store(Protocol):
 class _Stored:
     """What became of a batch."""
 
+    readings: list[Reading] = field(default_factory=list[Reading])
     heard: list[Heard] = field(default_factory=list[Heard])
     rejected: list[Rejection] = field(default_factory=list[Rejection])
     refused: list[Refused] = field(default_factory=list[Refused])
@@ -337,6 +325,7 @@ class _Stored:
 
     def sort(self, readings: Iterable[Reading]) -> None:
         for reading in readings:
+            self.readings.append(reading)
             if isinstance(reading, Heard):
                 self.heard.append(reading)
             elif isinstance(reading, Repeated):

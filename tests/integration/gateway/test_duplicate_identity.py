@@ -1,18 +1,27 @@
 """Two devices that share one identity are told as one event, and an honest pile never is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 from psycopg_pool import ConnectionPool
 
 from charging import identity_conflicts
+from charging.identity_conflicts import ConflictKind
 from database.pool import Connection
+from gateway.identity_watch import Sign
+from gateway.inbound import Inbound
+from gateway.link import Frame
+from gateway.pile_registry import PileRegistry
+from gateway.replay_window import ReplayWindow
 from protocol import messages
+from tests.integration.gateway.conftest import VAULT, HandPile, now
 
 if TYPE_CHECKING:
-    from tests.integration.gateway.conftest import HandPile, Street
+    from tests.integration.gateway.conftest import Street
 
     ConnectPile = Callable[..., HandPile]
     StartGateway = Callable[..., Any]
@@ -100,3 +109,39 @@ def test_reconnecting_rebooting_and_dying_late_tell_nothing(
     until(lambda: laid_out.refusals() == {"replayed": 1})
     gateway.warden.make_round()
     assert told(laid_out) == []
+
+
+class Signs:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, ConflictKind]] = []
+
+    def heard_barred(self, pile_id: str) -> None:
+        """Nobody is shut out."""
+
+    def suspects(self, pile_id: str, signs: Sequence[Sign]) -> None:
+        self.told += [(pile_id, sign.kind) for sign in signs]
+
+
+def test_a_batch_read_again_until_it_is_committed_tells_of_a_number_used_twice_once(
+    laid_out: "Street", pool: ConnectionPool[Connection]
+) -> None:
+    one = HandPile(PILE, laid_out.enrol(PILE), Client(CallbackAPIVersion.VERSION2))
+    other = twin_of(one, boot=one.boot)
+    sealed = [one.seal(one.heartbeat(connection=1)), other.seal(messages.TimeRequest(at_ms=0))]
+    batch = [
+        Frame(cast("Any", None), 1, mid, 1, False, frame.topic, frame.payload, now())
+        for mid, frame in enumerate(sealed, 1)
+    ]
+    signs = Signs()
+    inbound = Inbound(registry=PileRegistry(vault=VAULT), window=ReplayWindow(), wards=signs)
+    with pool.connection() as conn:
+        inbound.read(conn, batch)
+        readings = inbound.read(conn, batch)
+        assert signs.told == []
+        inbound.committed(readings)
+        assert signs.told == [(PILE, ConflictKind.COUNTER_REUSED)]
+        # The acknowledgement was lost.
+        inbound.committed(inbound.read(conn, [frame._replace(redelivered=True) for frame in batch]))
+    assert signs.told == [(PILE, ConflictKind.COUNTER_REUSED)]
