@@ -9,7 +9,7 @@ import pytest
 
 from conformance.pile.fresh_stage import pile_id_of
 from conformance.report import Outcome, Report
-from device_sim import https, renewal
+from device_sim import https, renewal, sample_queue
 from device_sim.enrolment import Identity
 from device_sim.host import Receiver
 from device_sim.runner import SimulatedPile
@@ -232,6 +232,7 @@ BROKEN: dict[str, Break] = {
     "renewal.connects-anew-with-it": keeps_its_old_certificate,
     "renewal.waits-as-it-is-told": as_it_is,
     "renewal.certificate-for-another-key": as_it_is,
+    "receipt.kept-frames-wait-for-it": as_it_is,
 }
 families: dict[str, list[SimulatedPile]] = {}
 
@@ -261,10 +262,14 @@ def trusting(certificate: object, key: object) -> bool:
 
 @pytest.fixture(scope="module")
 def report() -> Generator[Report]:
-    """What became of the broken piles; they also wait for nothing when refused, and take any certificate."""
+    """What became of the broken piles.
+
+    They also wait for nothing when refused, take any certificate, and say one kept frame too many at once.
+    """
     with pytest.MonkeyPatch.context() as wrong:
         wrong.setattr(https, "retry_s", impatient)
         wrong.setattr(renewal, "fits", trusting)
+        wrong.setattr(sample_queue, "BURST", sample_queue.BURST + 1)
         chosen = conformance_pile.every_case([*BROKEN, UNHARMED])
         yield conformance_pile.judge_simulator(chosen, progress=lambda _result: None, workshop=BrokenWorkshop)
 
