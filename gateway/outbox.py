@@ -4,10 +4,10 @@ A commit that enqueues a command tells the outbox by NOTIFY, command and all; on
 notes what it sent and nobody answered meanwhile: a sending that is forgotten costs one more. A command is sent again
 with its own id until the pile answers or its deadline passes, which charging decides; the deadline travels as MQTT
 message expiry and inside the message. After a boot nothing goes down before the answer to it.
+Receipts come last, few a turn: nobody waits for one as somebody waits for a command, and a lost one costs a repeat.
 """
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,6 +31,7 @@ from gateway.downlink import Downlink
 from gateway.hearing import Reply
 from gateway.kept_connection import KeptConnection
 from gateway.measures import Measures
+from gateway.reply_queue import ReplyQueue
 from protocol.errors import ProtocolError
 
 POLL_S = 1.0
@@ -43,6 +44,13 @@ MAX_TRIES = 1000
 REPLY_EXPIRY_S = 60
 """A pile repeats what it wants answered, so an old answer is worth nothing."""
 MAX_REPLIES = 20_000
+MAX_RECEIPTS = 100_000
+"""One for each pile of a large gateway, which a planned stop posts at once."""
+RECEIPTS_PER_TURN = 100
+RECEIPTS_S = 0.05
+"""No more are begun in a turn after so long: the first message to a pile is several questions to the database."""
+LAST_RECEIPTS_S = 5.0
+"""In the last turn."""
 MAX_KEPT_BACK = 100
 """Commands kept back for one silent pile; what is left out comes due again by itself."""
 
@@ -51,15 +59,17 @@ log = structlog.get_logger()
 
 @dataclass
 class OutboxHealth:
-    """Counters since the process began; written by the outbox's thread."""
+    """Counters since the process began; written by the outbox's thread, those of what is dropped under its lock."""
 
     commands_sent: int = 0
     commands_unsendable: int = 0
     replies_sent: int = 0
     replies_dropped: int = 0
+    receipts_sent: int = 0
+    receipts_dropped: int = 0
     listening: bool = False
     turned_s: float = field(default_factory=monotonic)
-    """When its loop last turned, by the monotonic clock."""
+    """When its loop last turned, or last got through with an answer, by the monotonic clock."""
 
 
 class Shards(Protocol):
@@ -71,7 +81,7 @@ class Shards(Protocol):
 
 
 class Outbox:
-    """Sends, in one thread; `hold` and `post` are called by the writer's."""
+    """Sends, in one thread; `hold`, `rekeyed` and what posts are called by the writer's."""
 
     def __init__(
         self,
@@ -97,7 +107,8 @@ class Outbox:
         self._measures = measures
         self._stop = stop
         self._bell = CommandBell(listen_dsn)
-        self._replies: deque[Reply] = deque(maxlen=MAX_REPLIES)
+        self._replies = ReplyQueue(limit=MAX_REPLIES)
+        self._receipts = ReplyQueue(limit=MAX_RECEIPTS)
         self._boot_replies: dict[str, Reply] = {}
         self._lock = Lock()
         self._silent: dict[str, dict[UUID, Command]] = {}
@@ -124,8 +135,17 @@ class Outbox:
         with self._lock:
             self._boot_replies.update(boot_replies)
             self._rekeyed.update(boot_replies)
-            self._replies.extend(reply for reply in replies if not reply.opens_boot)
+            self.health.replies_dropped += self._replies.put(
+                reply for reply in replies if not reply.opens_boot
+            )
         if replies:
+            self._bell.ring()
+
+    def post_receipts(self, receipts: Sequence[Reply]) -> None:
+        """Send these when nothing else is to be sent."""
+        with self._lock:
+            self.health.receipts_dropped += self._receipts.put(receipts)
+        if receipts:
             self._bell.ring()
 
     def run(self) -> None:
@@ -137,12 +157,14 @@ class Outbox:
                 self.health.turned_s = monotonic()
                 try:
                     self.health.listening = self._bell.wait(self._pause_s(stopping))
-                    self._send_replies()
+                    boots = self._begin_turn(receipts=MAX_RECEIPTS if stopping else RECEIPTS_PER_TURN)
+                    self._send_replies(boots)
                     self._send_news(self._bell.take_news())
                     if stopping or monotonic() >= self._look_s:
                         self._send_due()
                     elif monotonic() >= self._note_s or len(self._tries) >= MAX_TRIES:
                         self._note_tries()
+                    self._send_receipts(for_s=LAST_RECEIPTS_S if stopping else RECEIPTS_S)
                 except (OperationalError, InterfaceError) as error:
                     log.warning("outbox_waits_for_database", error=type(error).__name__)
                     self._stop.wait(DATABASE_WAIT_S)
@@ -157,7 +179,7 @@ class Outbox:
         """Answers and commands kept back that are not out yet."""
         with self._lock:
             kept_back = sum(len(commands) for commands in self._silent.values())
-            return len(self._replies) + len(self._boot_replies) + kept_back
+            return len(self._replies) + len(self._receipts) + len(self._boot_replies) + kept_back
 
     def lanes_changed(self) -> None:
         """Look now, and read all keys and counters anew: a lane was taken or dropped."""
@@ -170,28 +192,45 @@ class Outbox:
         self._bell.ring()
 
     def _pause_s(self, stopping: bool) -> float:
+        if stopping or self._receipts:
+            return 0.0
         until_s = min(self._look_s, self._note_s) if self._tries else self._look_s
-        return 0.0 if stopping else max(0.0, min(POLL_S, until_s - monotonic()))
+        return max(0.0, min(POLL_S, until_s - monotonic()))
 
-    def _send_replies(self) -> None:
+    def _begin_turn(self, *, receipts: int) -> Sequence[Reply]:
+        """The boots to answer; what else is to go out in this turn its queue has."""
         with self._lock:
-            # At one moment: no answer may overtake the one to a boot, nor that go out under the keys before it.
+            # At one moment: nothing may overtake the answer to a boot, nor that go out under the keys before it.
             rekeyed, self._rekeyed = self._rekeyed, set()
-            boot_replies = list(self._boot_replies.values())
-            waiting = len(self._replies)
+            boots = list(self._boot_replies.values())
+            self._replies.begin_turn(most=MAX_REPLIES)
+            self._receipts.begin_turn(most=receipts)
         for pile_id in rekeyed:
             self._downlink.forget(pile_id)
-        for reply in boot_replies:
+        return boots
+
+    def _send_replies(self, boots: Sequence[Reply]) -> None:
+        for reply in boots:
             self._send_boot_reply(reply)
-        for _ in range(waiting):
-            reply = self._replies.popleft()
-            try:
-                self._count_reply(sent=self._send_reply(reply))
-            except (OperationalError, InterfaceError):
-                self._replies.appendleft(reply)
-                raise
-            except (ProtocolError, ChargingError):
-                self._count_reply(sent=False)
+        while (reply := self._replies.take()) is not None:
+            self._count_reply(sent=self._try(reply, of=self._replies))
+
+    def _send_receipts(self, *, for_s: float) -> None:
+        until_s = monotonic() + for_s
+        while monotonic() < until_s and (receipt := self._receipts.take()) is not None:
+            sent = self._try(receipt, of=self._receipts)
+            self.health.receipts_sent += sent
+            with self._lock:
+                self.health.receipts_dropped += not sent
+
+    def _try(self, reply: Reply, *, of: ReplyQueue) -> bool:
+        try:
+            return self._send_reply(reply)
+        except (OperationalError, InterfaceError):
+            of.give_back(reply)
+            raise
+        except (ProtocolError, ChargingError):
+            return False
 
     def _send_boot_reply(self, reply: Reply) -> None:
         """Kept until it is out: the pile may never ask again, and its commands wait for this."""
@@ -222,6 +261,7 @@ class Outbox:
             return list(self._silent.pop(reply.pile_id, {}).values())
 
     def _send_reply(self, reply: Reply) -> bool:
+        self.health.turned_s = monotonic()
         try:
             message = reply.message_at(self._clock())
             return self._downlink.send(reply.pile_id, message, expiry_s=REPLY_EXPIRY_S)
@@ -231,7 +271,8 @@ class Outbox:
 
     def _count_reply(self, *, sent: bool) -> None:
         self.health.replies_sent += sent
-        self.health.replies_dropped += not sent
+        with self._lock:
+            self.health.replies_dropped += not sent
 
     def _send_news(self, news: Sequence[News]) -> None:
         """Send what was told of; what is kept back or cannot go now stays pending, to be found by looking."""

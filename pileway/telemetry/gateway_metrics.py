@@ -142,11 +142,21 @@ class GatewayCollector:
         )
         yield counter("pileway_replies_sent", "Answers to piles that a link took.", outbox.replies_sent)
         yield counter(
-            "pileway_replies_dropped", "Answers to piles that no link took.", outbox.replies_dropped
+            "pileway_replies_dropped",
+            "Answers to piles that no link took, or that gave way to newer ones.",
+            outbox.replies_dropped,
+        )
+        yield counter(
+            "pileway_receipts_sent", "Receipts of meter frames that a link took.", outbox.receipts_sent
+        )
+        yield counter(
+            "pileway_receipts_dropped",
+            "Receipts of meter frames that no link took, or that gave way to newer ones.",
+            outbox.receipts_dropped,
         )
         yield gauge(
             "pileway_outbox_waiting",
-            "Answers that wait to go down, and commands kept back behind one.",
+            "Answers and receipts that wait to go down, and commands kept back behind an answer.",
             health.waiting_messages,
         )
         yield gauge(

@@ -91,6 +91,9 @@ class Bystander:
     def post(self, replies: Sequence[Reply]) -> None:
         """No answers."""
 
+    def post_receipts(self, receipts: Sequence[Reply]) -> None:
+        """No receipts."""
+
     def heard_barred(self, pile_id: str) -> None:
         """Nobody is shut out."""
 

@@ -3,22 +3,27 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import cbor2
 
+from gateway.hearing import Reply
+from gateway.outbox import RECEIPTS_PER_TURN
 from gateway.receipts import LATER_FRAMES
 from gateway.service import Gateway
 from protocol import codec, messages
 from protocol.messages import FrameReceipt, MeterReceipt
 from protocol.words import FrameResult, ReceiptWish
+from tests.integration.gateway.conftest import WAIT_S
 
 if TYPE_CHECKING:
     from tests.integration.gateway.conftest import HandPile, Street
 
     ConnectPile = Callable[..., HandPile]
     StartGateway = Callable[..., Gateway]
+    Until = Callable[..., None]
 
 
 def kept(pile: "HandPile", number: int) -> messages.MeterFrame:
@@ -80,3 +85,44 @@ def test_a_pile_that_asks_for_no_receipt_hears_none(
         pile.say(pile.meter(uuid4()))
     pile.say(messages.TimeRequest(at_ms=0))
     pile.hears(messages.Time)
+
+
+def test_what_could_wait_is_told_before_the_gateway_stops(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", until: "Until"
+) -> None:
+    gateway = start_gateway()
+    pile = connect_pile("YQ-01")
+    pile.boots()
+    pile.say(replace(pile.meter(uuid4()), receipt=ReceiptWish.LATER))
+    until(lambda: gateway.health.writer.stored == 2)
+    gateway.stop()
+    assert rows_heard(pile, 1) == [FrameReceipt(pile.boot, pile.seq, FrameResult.STORED)]
+
+
+def test_a_command_waits_for_few_receipts(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street"
+) -> None:
+    gateway = start_gateway()
+    pile = connect_pile("YQ-01")
+    pile.boots()
+    receipt = MeterReceipt(frames=(FrameReceipt(1, 1, FrameResult.STORED),))
+    start_heard = Event()
+    laid_out.enrol("YQ-02")
+
+    def any_one(_sent_at: datetime) -> MeterReceipt:
+        return receipt
+
+    def first(_sent_at: datetime) -> MeterReceipt:
+        laid_out.order("YQ-01")
+        return receipt
+
+    def last(_sent_at: datetime) -> MeterReceipt:
+        start_heard.wait(2 * WAIT_S)
+        return receipt
+
+    many = [Reply("YQ-02", any_one)] * (10 * RECEIPTS_PER_TURN)
+    gateway.outbox.post_receipts([Reply("YQ-02", first), *many, Reply("YQ-02", last)])
+    try:
+        pile.hears(messages.Start)
+    finally:
+        start_heard.set()

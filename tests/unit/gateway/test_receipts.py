@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
+import pytest
+
 from gateway import receipts
 from gateway.hearing import Heard
 from gateway.inbound import Refused
@@ -102,13 +104,21 @@ def test_a_refused_meter_frame_that_was_opened_is_told_of_with_its_reason_and_no
     }
 
 
+def test_before_the_end_everything_is_told() -> None:
+    waiting = Receipts()
+    waiting.committed([heard(ReceiptWish.LATER, 1), heard(ReceiptWish.LATER, 2, pile_id="q")])
+    assert [reply.pile_id for reply in waiting.take_all()] == ["p", "q"]
+    assert waiting.take_all() == []
+
+
 def test_many_frames_of_a_pile_fit_their_messages() -> None:
     waiting = Receipts()
     waiting.committed([heard(ReceiptWish.NOW, seq) for seq in range(1, 151)])
     assert told(waiting) == {"p": stored(*range(1, 151))}
 
 
-def test_of_too_many_piles_that_could_wait_the_first_hear_at_once() -> None:
+def test_of_too_many_piles_that_could_wait_the_first_hear_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receipts, "MAX_PILES", 50)
     waiting = Receipts()
     waiting.committed([heard(ReceiptWish.LATER, 1, pile_id=f"p{n}") for n in range(receipts.MAX_PILES + 3)])
     assert list(told(waiting)) == ["p0", "p1", "p2"]
