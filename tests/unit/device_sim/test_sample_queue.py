@@ -136,8 +136,64 @@ def test_a_frame_of_now_that_is_open_for_long_counts_as_kept() -> None:
     mouth.say()
     assert mouth.queue.next_s() == mouth.now_s + LIVE_WAIT_S
     mouth.now_s += LIVE_WAIT_S
-    assert mouth.frames() == [1]
-    assert mouth.wishes[-1] is ReceiptWish.NOW
+    assert mouth.frames() == [1, 2]
+    mouth.live(3)
+    said = mouth.say()
+    assert list(said.values()) == [3]
+    assert mouth.wishes[-3:] == [ReceiptWish.NOW] * 3
+    mouth.receipt(*said)
+    mouth.live(4)
+    assert mouth.frames()[0] == 4
+    assert ReceiptWish.LATER in mouth.wishes[3:]
+
+
+def test_a_frame_of_now_counts_as_kept_after_600_s_whatever_else_is_open() -> None:
+    mouth = Mouth(kept=1)
+    mouth.live(2)
+    mouth.say()
+    mouth.now_s += LIVE_WAIT_S
+    mouth.say()
+    assert mouth.queue.open_kept == mouth.queue.open_frames
+    due_s = mouth.queue.next_s()
+    assert due_s is not None
+    assert due_s > mouth.now_s
+
+
+@pytest.mark.parametrize("charging", [True, False])
+@pytest.mark.parametrize("faulty", [1, 3, BURST, 20])
+def test_frames_that_never_get_a_receipt_block_no_others_and_are_said_seldom(
+    faulty: int, charging: bool
+) -> None:
+    mouth = Mouth(kept=100)
+    at_fault = set(range(1, faulty + 1))
+    stored: set[int] = set()
+    times = dict.fromkeys(at_fault, 0)
+    through_s = None
+    for second in range(3600):
+        if charging and second % 30 == 0:
+            mouth.live(1000 + second)
+        said = mouth.say()
+        sound = {seq: frame for seq, frame in said.items() if frame not in at_fault}
+        for frame in set(said.values()) & at_fault:
+            times[frame] += 1
+        stored.update(sound.values())
+        mouth.now_s += 1
+        if sound:
+            mouth.receipt(*sound)
+        if through_s is None and stored >= set(range(faulty + 1, 101)):
+            through_s = second
+    assert through_s is not None
+    # Where only frames at fault were said the platform is as good as away, and others are tried ever more seldom.
+    assert through_s < (300 if charging or faulty <= BURST else 3600)
+    assert all(1 <= count <= 24 for count in times.values())
+    mouth.now_s += LONGEST_WAIT_S
+    for _ in range(faulty):
+        said = mouth.say()
+        stored.update(said.values())
+        mouth.now_s += LONGEST_WAIT_S
+        if said:
+            mouth.receipt(*said)
+    assert stored >= set(range(1, 101))
 
 
 def test_what_the_broker_did_not_take_is_said_again() -> None:
@@ -167,13 +223,39 @@ def test_a_receipt_that_comes_twice_or_for_something_else_changes_nothing() -> N
     assert (len(mouth.queue), mouth.queue.open_frames) == (0, 0)
 
 
-def test_of_more_than_there_is_room_for_the_oldest_go() -> None:
+def test_of_more_than_there_is_room_for_the_oldest_that_is_not_open_goes() -> None:
     mouth = Mouth()
     for frame in range(UNSENT_FRAMES_MAX + 2):
         mouth.queue.put(frame, live=False)
     assert len(mouth.queue) == UNSENT_FRAMES_MAX
     assert mouth.queue.lost == [1, 2]
     assert mouth.frames()[0] == 2
+    mouth.queue.put(UNSENT_FRAMES_MAX + 2, live=False)
+    assert mouth.queue.lost == [1, 2, 3 + BURST]
+    assert len(mouth.queue) + mouth.queue.open_frames == UNSENT_FRAMES_MAX
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_what_may_not_be_said_yet_is_due_later(data: st.DataObject) -> None:
+    """Whatever has happened, a pile that has nothing to say may sleep until the instant it is told."""
+    mouth = Mouth(kept=data.draw(st.integers(0, 30)))
+    open_seqs: list[int] = []
+    for frame in range(data.draw(st.integers(1, 40))):
+        if data.draw(st.booleans()):
+            mouth.live(1000 + frame)
+        open_seqs += mouth.say()
+        due_s = mouth.queue.next_s()
+        assert due_s is None or due_s > mouth.now_s
+        assert due_s is not None or not (len(mouth.queue) or mouth.queue.open_frames)
+        event = data.draw(st.sampled_from(["receipt", "sleep", "link", "pass"]))
+        if event == "receipt" and open_seqs:
+            mouth.receipt(data.draw(st.sampled_from(open_seqs)))
+        elif event == "sleep" and due_s is not None:
+            mouth.now_s = due_s
+        elif event == "link":
+            mouth.queue.link_lost()
+        mouth.now_s += data.draw(st.sampled_from([0, 0.05, 1, 11, 400, 601]))
 
 
 @settings(max_examples=100, deadline=None)
