@@ -20,11 +20,12 @@ from device_sim.protection import SafetyMemory
 REMEMBERED_COMMANDS: Final = 64
 REMEMBERED_SESSIONS: Final = 256
 REJECTED_KEPT: Final = 50
+REFUSED_FRAMES_KEPT: Final = 50
 
 
 @dataclass
 class Memory:
-    """What survives a power cut. Records, answers and refused records are message bodies.
+    """What survives a power cut. Records, answers, refused records and refused frames are message bodies.
 
     ``registers_wh`` are the ports' registers; what was heard from the platform is kept by ``heard``.
     ``settlements``, ``alarms`` and ``local_starts`` are the records told until they are acknowledged.
@@ -44,6 +45,7 @@ class Memory:
     answered: dict[UUID, tuple[str, bytes]] = field(default_factory=dict[UUID, tuple[str, bytes]])
     ended: list[UUID] = field(default_factory=list[UUID])
     rejected: list[bytes] = field(default_factory=list[bytes])
+    refused_frames: list[bytes] = field(default_factory=list[bytes])
     safety: SafetyMemory = field(default_factory=SafetyMemory)
     wrong_codes_ms: list[int] = field(default_factory=list[int])
     alive_ms: int = 0
@@ -72,6 +74,11 @@ class Memory:
     def set_aside(self, body: bytes) -> None:
         """Keep a record that the platform refused for the service engineer."""
         self.rejected = [*self.rejected[-REJECTED_KEPT + 1 :], body]
+
+    def set_frame_aside(self, body: bytes) -> None:
+        """Keep a meter frame that the platform can never take, likewise; once, however often it is refused."""
+        if body not in self.refused_frames:
+            self.refused_frames = [*self.refused_frames[-REFUSED_FRAMES_KEPT + 1 :], body]
 
 
 _ADAPTER: Final = TypeAdapter(Memory)

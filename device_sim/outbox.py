@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from time import monotonic
 from typing import TypeGuard
@@ -107,16 +107,23 @@ class Outbox:
             self._frames.left(self._leaving, counter, real_s=self._seconds())
             self._leaving, self._last_counter = None, counter
 
-    def receipted(self, rows: Iterable[FrameReceipt]) -> list[tuple[MeterFrame, FrameResult]]:
-        """Forget the frames of a receipt; gives those that the platform cannot take, with the reason."""
+    def receipted(
+        self,
+        rows: Iterable[FrameReceipt],
+        *,
+        set_aside: Callable[[Sequence[tuple[MeterFrame, FrameResult]]], None],
+    ) -> None:
+        """Forget the frames of a receipt, once those that the platform cannot take are set aside with the reason."""
         results = {Counter(row.boot, row.seq): row.result for row in rows}
         done = self._frames.receipted(results, real_s=self._seconds())
-        self._store.forget(kept.number for kept in done.values())
-        return [
+        refused = [
             (kept.frame, results[counter])
             for counter, kept in done.items()
             if results[counter] is not FrameResult.STORED
         ]
+        if refused:
+            set_aside(refused)
+        self._store.forget(kept.number for kept in done.values())
 
     def put_back(self, message: Message) -> None:
         """The broker did not take this: say it again, first on the next link."""

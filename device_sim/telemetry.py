@@ -1,5 +1,6 @@
 """What a pile tells regularly: heartbeats, samples of its busy ports, and its question for the time."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from device_sim import reports
@@ -7,8 +8,8 @@ from device_sim.part import Hears, Moment, Part, Turn
 from device_sim.pile import Pile
 from device_sim.port import NEVER_MS
 from protocol import codec
-from protocol.messages import MeterReceipt, Time, TimeRequest
-from protocol.words import LogLevel
+from protocol.messages import MeterFrame, MeterReceipt, Time, TimeRequest
+from protocol.words import FrameResult, LogLevel
 
 TIME_REQUEST_EVERY_MS: Final = 12 * 3_600_000
 
@@ -66,13 +67,14 @@ class Telemetry(Part):
             self.pile.outbox.put(reports.meter_frame(self.pile, busy, at_ms=at_ms))
 
     def _receipt(self, receipt: MeterReceipt) -> None:
+        self.pile.outbox.receipted(receipt.frames, set_aside=self._set_aside)
+
+    def _set_aside(self, refused: Sequence[tuple[MeterFrame, FrameResult]]) -> None:
         pile = self.pile
-        refused = pile.outbox.receipted(receipt.frames)
         for frame, result in refused:
-            pile.memory.set_aside(codec.encode(frame))
+            pile.memory.set_frame_aside(codec.encode(frame))
             pile.note(f"frame {frame.sampled_at_ms} refused: {result.word}", level=LogLevel.ERROR)
-        if refused:
-            pile.save()
+        pile.save()
 
     def _sample_regularly(self, at_ms: int) -> None:
         pile = self.pile

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from device_sim.battery import PACKS, Battery
 from device_sim.frame_store import REWRITTEN_AFTER, FrameStore
 from device_sim.sample_queue import BURST
@@ -96,11 +98,24 @@ def test_a_frame_the_platform_cannot_take_is_kept_aside_and_said_no_more(bench: 
     waiting = len(frame_instants(bench))
     bench.pile.receive(receipt(list(first), FrameResult.OUT_OF_RANGE), now_ms=bench.now_ms)
     assert len(frame_instants(bench)) == waiting - BURST
-    assert len(bench.pile.memory.rejected) == BURST
     bench.pile.lose_power(now_ms=bench.now_ms)
     bench.power_up()
-    assert len(bench.pile.memory.rejected) == BURST
+    assert len(bench.pile.memory.refused_frames) == BURST
+    assert bench.pile.memory.rejected == []
     assert not {frame.sampled_at_ms for frame in first.values()} & set(frame_instants(bench))
+
+
+def test_a_frame_is_saved_aside_before_it_is_forgotten(bench: "Bench") -> None:
+    offline_for_an_hour(bench)
+    bench.pile.link_changed(True, now_ms=bench.now_ms)
+    first = say(bench)
+    waiting = frame_instants(bench)
+    memory = bench.config.folder / "memory.json"
+    memory.unlink()
+    memory.mkdir()
+    with pytest.raises(IsADirectoryError):
+        bench.pile.receive(receipt(list(first), FrameResult.OUT_OF_RANGE), now_ms=bench.now_ms)
+    assert frame_instants(bench) == waiting
 
 
 def frame_instants(bench: "Bench") -> list[int]:
