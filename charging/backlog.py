@@ -2,14 +2,15 @@
 
 TimescaleDB notes for every transaction the oldest and the newest instant it wrote to a table, and computes the load
 reports anew for all that lies between. A pile that brings frames of last month beside the live ones of others would
-have the month computed again, batch after batch.
+have the month computed again, batch after batch. Frames without a date are not kept apart: `apart` says why.
 """
 
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import chain
 
-from charging.meter_rows import MeterFrame
+from charging.meter_frames import MeterFrame
+from charging.pile_clocks import believable
 
 LIVE_FOR = timedelta(hours=2)
 """What is younger has not been in a refresh, or only in the last one: the newest hour is left out, a new hour is taken
@@ -20,23 +21,30 @@ newest go together."""
 
 
 def apart(frames: Sequence[MeterFrame]) -> tuple[list[list[MeterFrame]], Sequence[MeterFrame]]:
-    """The older frames by the day they are of, oldest first, and the live ones: each for a transaction of its own.
+    """The older frames by the day they are of, oldest first, and the others: each for a transaction of its own.
 
-    Frames without a date are nearly always of before a power cut, so they come before all others, together.
+    Frames without a date that can be believed are among the others, however old: what begins their session must not be
+    committed without what follows, or they would be placed elsewhere when the batch is tried again. Frames that are
+    all of one day stay together: one that is stored alone is stored or refused as a whole.
     """
-    older = [frame for frame in frames if not frame.dated or frame.received_at - frame.sampled_at > LIVE_FOR]
-    if not older:
-        return [], frames
+    older: list[MeterFrame] = []
+    others: list[MeterFrame] = []
+    for frame in frames:
+        (older if _is_older(frame) else others).append(frame)
     days: dict[int, list[MeterFrame]] = {}
     for frame in older:
-        days.setdefault(_day(frame), []).append(frame)
+        days.setdefault(frame.sampled_at.toordinal(), []).append(frame)
+    if not older or (len(days) == 1 and not others):
+        return [], frames
     parts = [days[day] for day in sorted(days)]
     if len(parts) > MOST_DAYS:
         parts[MOST_DAYS - 1 :] = [list(chain.from_iterable(parts[MOST_DAYS - 1 :]))]
-    told = {id(frame) for frame in older}
-    return parts, [frame for frame in frames if id(frame) not in told]
+    return parts, others
 
 
-def _day(frame: MeterFrame) -> int:
-    """The day's number, in UTC as the tables are cut; of none for a frame without a date."""
-    return frame.sampled_at.toordinal() if frame.dated else -1
+def _is_older(frame: MeterFrame) -> bool:
+    return (
+        frame.dated
+        and frame.received_at - frame.sampled_at > LIVE_FOR
+        and believable(frame.sampled_at, now=frame.received_at)
+    )

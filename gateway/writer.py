@@ -193,7 +193,7 @@ class Writer:
             order = stored.order = LockOrder.of(stored.heard)
             metered = hearing.meter_frames(order.meter_frames)
             self._ahead.judged()
-            live = _store_older(conn, metered)
+            others = _store_older(conn, metered)
         stored.rekeyed = self._inbound.first_uses(stored.heard)
         with self._conn.use() as conn, _one_transaction(conn, frames, rekeys=bool(stored.rekeyed)):
             if stored.rekeyed:
@@ -201,8 +201,8 @@ class Writer:
             if order.money:
                 sessions.hold(conn, order.sessions(), of_piles=order.alarmed_piles())
             stored.handle(conn, order.reports)
-            if live:
-                meter.write_batch(conn, live)
+            if others:
+                meter.write_batch(conn, others)
             stored.handle(conn, order.money)
             command_answers.take(conn, [hearing.answer(heard) for heard in order.answers])
             self._presence.note(stored.heard, but=order.wills)
@@ -225,19 +225,12 @@ class Writer:
 
     def _put_aside(self, frames: Sequence[Frame]) -> "_Stored":
         stored = _Stored()
-        stored.sort([self._refused_alone(frame) for frame in frames])
+        # Without a counter, and so without a receipt: the fault is ours, and a pile keeps its meter frame.
+        stored.sort([Refused(frame, Refusal.HANDLER_ERROR) for frame in frames])
         with self._conn.use() as conn, conn.transaction():
             rejections.keep(conn, stored.rejected)
         stored.acknowledged = list(frames)
         return stored
-
-    def _refused_alone(self, frame: Frame) -> Refused:
-        try:
-            return self._inbound.refused_alone(frame)
-        except BaseException:
-            # What cannot even be read without a panic is put aside unread.
-            log.exception("frame_put_aside_unread", topic=frame.topic)
-            return Refused(frame, Refusal.HANDLER_ERROR)
 
     def _finish(self, stored: "_Stored") -> None:
         """What may only happen once all of it is committed."""
@@ -351,15 +344,15 @@ def _is_overtaxed(error: Error) -> bool:
 
 
 def _store_older(conn: Connection, frames: Sequence[MeterFrame]) -> Sequence[MeterFrame]:
-    """Store the frames of long ago, each day of them in a transaction of its own; gives the live ones.
+    """Store the frames of long ago, each day of them in a transaction of its own; gives the others.
 
     They come before what else is said in their batch: a settlement is judged by its samples.
     """
-    older, live = backlog.apart(frames)
+    older, others = backlog.apart(frames)
     for part in older:
         with conn.transaction():
             meter.write_batch(conn, part)
-    return live
+    return others
 
 
 def _one_transaction(

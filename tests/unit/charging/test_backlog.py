@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from charging import backlog
+from charging import backlog, pile_clocks
 from charging.meter_rows import MeterFrame
 
 NOW = datetime(2026, 5, 4, 3, tzinfo=UTC)
@@ -38,12 +38,19 @@ def test_each_day_of_long_ago_is_a_part_and_the_live_frames_another() -> None:
     assert _names([live]) == [["pile-0"]]
 
 
-def test_frames_without_a_date_are_mixed_with_no_others() -> None:
-    frames = _frames(timedelta(0), dated=False) + _frames(timedelta(0), timedelta(days=1))
-    older, live = backlog.apart(frames)
-    assert [len(part) for part in older] == [1, 1]
-    assert not older[0][0].dated
-    assert live == frames[1:2]
+def test_frames_without_a_date_to_believe_stay_with_those_of_now() -> None:
+    frames = [
+        *_frames(timedelta(0), timedelta(days=1), dated=False),
+        *_frames(timedelta(0), timedelta(days=1), pile_clocks.OLDEST + timedelta(days=1)),
+    ]
+    older, others = backlog.apart(frames)
+    assert older == [[frames[3]]]
+    assert others == [*frames[:3], frames[4]]
+
+
+def test_frames_that_are_all_of_one_day_are_not_stored_apart() -> None:
+    frames = _frames(timedelta(days=3), timedelta(days=3, hours=1))
+    assert backlog.apart(frames) == ([], frames)
 
 
 def test_a_batch_of_very_many_days_is_a_bounded_number_of_parts() -> None:
