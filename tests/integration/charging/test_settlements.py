@@ -9,7 +9,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from billing import charges, ledger, refunds
-from charging import events, live_readings, session_curves, sessions, settlements, starts, timers
+from charging import events, sessions, settlements, starts, timers
 from charging.errors import SettlementInconsistent
 from charging.events import EventKind
 from charging.session_states import SessionState
@@ -376,26 +376,6 @@ def test_a_sample_proves_that_power_flows(stand: Stand) -> None:
     meter_for(stand, session.session_id, minutes=2, power_dw=1800)
     running = sessions.get(stand.conn, session.session_id)
     assert (running.state, running.started_at) == (SessionState.CHARGING, stand.now)
-
-
-def test_samples_of_a_pile_without_a_date_lie_where_their_session_has_them(stand: Stand) -> None:
-    session = stand.charging()
-    begun_at = stand.now
-    stand.now = datetime(1970, 1, 1, 0, 5, tzinfo=UTC)
-    meter_for(stand, session.session_id, minutes=2, power_dw=1800, received_at=begun_at, dated=False)
-    points = session_curves.curve(stand.conn, session_curves.span_of(session), most_points=10)
-    assert [point.sampled_at - begun_at for point in points] == [timedelta(minutes=1), timedelta(minutes=2)]
-    running = sessions.get(stand.conn, session.session_id)
-    assert live_readings.newest(stand.conn, [running])[session.session_id].sampled_at == points[-1].sampled_at
-
-
-def test_samples_without_a_date_before_anything_is_known_lie_where_they_arrived(stand: Stand) -> None:
-    session = stand.paid()
-    arrived_at = stand.now
-    stand.now = datetime(1970, 1, 1, 0, 5, tzinfo=UTC)
-    meter_for(stand, session.session_id, minutes=1, power_dw=1800, received_at=arrived_at, dated=False)
-    [point] = session_curves.curve(stand.conn, session_curves.span_of(session), most_points=10)
-    assert point.sampled_at == arrived_at
 
 
 def test_a_settlement_for_another_port_is_not_this_session(stand: Stand) -> None:
