@@ -36,6 +36,9 @@ def bench_commands(
     """From a command's durable request to its committed answer, beside a bare MQTT round trip."""
     if 64 % lanes:
         raise typer.BadParameter("--lanes must divide the 64 shards")
+    rates = rate or (100, 1000)
+    if min(rates) * seconds < 1:
+        raise typer.BadParameter("--rate and --seconds must make one command at least")
     settings = load_settings(home=home)
     from pileway.bench import commands as bench_module
 
@@ -43,7 +46,7 @@ def bench_commands(
     with expected_failures():
         bench_module.run(
             settings,
-            rates=rate or (100, 1000),
+            rates=rates,
             seconds=seconds,
             pile_count=piles,
             lane_count=lanes,
@@ -68,7 +71,7 @@ def bench_ingest(
         int, typer.Option(help="Frames waiting at the broker, each way.", min=1000, max=MOST_FRAMES)
     ] = 60_000,
     piles: Annotated[int, typer.Option(help="Piles that send.", min=1, max=5000)] = 200,
-    ports: Annotated[int, typer.Option(help="Charging ports of each.", min=1, max=20)] = 10,
+    ports: Annotated[int, typer.Option(help="Charging ports of each.", min=2, max=20)] = 10,
     seconds: Annotated[
         float, typer.Option(help="How long frames are timed at half load.", min=1, max=600)
     ] = 10.0,
