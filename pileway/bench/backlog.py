@@ -26,9 +26,6 @@ from pileway.settings import Settings
 
 OUTAGE_AT = 4
 """The database goes when one frame in so many of the backlog is stored."""
-LATE_MS = 5_000.0
-"""A live frame that was sampled while the database was away; the last of these ends the outage for those of now."""
-
 
 Tick = Callable[[Told], None]
 
@@ -58,13 +55,30 @@ class Story:
 
     @property
     def caught_up_s(self) -> float:
-        """When the last frame was stored that had become late by the outage; without one, when the replay began."""
-        late = [lag.at_s for lag in self.lags if lag.ms > LATE_MS and lag.at_s >= self.away_s]
-        return max([self.back_s, *late]) if self.back_s > self.away_s else self.replay_s
+        """When the last frame was stored that the outage made late; without an outage, when the replay began."""
+        return max([self.back_s, *(lag.at_s for lag in self.lags if self._made_late(lag))])
 
-    def latencies_ns(self, from_s: float, to_s: float) -> list[int]:
-        """Of the live frames sampled in this time."""
-        return [int(lag.ms * 1e6) for lag in self.lags if from_s <= lag.at_s - lag.ms / 1000 < to_s]
+    @property
+    def calm_ns(self) -> list[int]:
+        """Latencies of the live frames before the replay."""
+        return self._latencies_ns(self.calm_s, self.replay_s)
+
+    @property
+    def replaying_ns(self) -> list[int]:
+        """Of those during the replay, but for the outage and the time until it was caught up with."""
+        before = self._latencies_ns(self.replay_s, self.away_s)
+        return before + self._latencies_ns(self.caught_up_s, self.drained_s)
+
+    def _latencies_ns(self, from_s: float, to_s: float) -> list[int]:
+        return [
+            int(lag.ms * 1e6)
+            for lag in self.lags
+            if from_s <= lag.sampled_s < to_s and not self._made_late(lag)
+        ]
+
+    def _made_late(self, lag: Lag) -> bool:
+        """Whether it was sampled before the database was back, and not stored before that went."""
+        return self.away_s < self.back_s and lag.sampled_s < self.back_s and lag.at_s >= self.away_s
 
 
 def run(
@@ -158,8 +172,7 @@ def _report(
 ) -> dict[str, object]:
     """By the names it has in JSON."""
     taken_s = story.drained_s - story.replay_s
-    calm = story.latencies_ns(story.calm_s, story.replay_s)
-    replaying = story.latencies_ns(story.caught_up_s, story.drained_s)
+    calm, replaying = story.calm_ns, story.replaying_ns
     return {
         "exact": story.verdict.exact,
         **asdict(story.verdict),
@@ -180,7 +193,7 @@ def _report(
         "live_frames_before": len(calm),
         "live_frames_during": len(replaying),
         **{
-            f"live_{when}_ms_{name}": percentile_ms(latencies, percent)
+            f"live_{when}_ms_{name}": percentile_ms(latencies, percent) if latencies else None
             for when, latencies in (("before", calm), ("during", replaying))
             for name, percent in (("p50", 50), ("p99", 99), ("max", 100))
         },
@@ -197,12 +210,12 @@ _ROWS = (
     ("drain_s", "seconds until they were stored"),
     ("backlog_frames_per_s", "frames/s while the database was there"),
     ("drained_after_outage_s", "seconds until so after the outage"),
-    ("live_again_after_s", "seconds after the outage until live frames were in time"),
+    ("live_again_after_s", "seconds after the outage until its live frames were stored"),
     ("live_per_s", "live frames/s"),
     ("live_before_ms_p50", "live frame to commit before the replay, p50 in ms"),
     ("live_before_ms_p99", "p99"),
     ("live_before_ms_max", "most"),
-    ("live_during_ms_p50", "the same during the replay, p50 in ms"),
+    ("live_during_ms_p50", "during the replay, without the outage, p50 in ms"),
     ("live_during_ms_p99", "p99"),
     ("live_during_ms_max", "most"),
     ("gateway_mb_before", "gateway's memory before, MB"),

@@ -23,6 +23,11 @@ class Lag(NamedTuple):
     at_s: float
     ms: float
 
+    @property
+    def sampled_s(self) -> float:
+        """When it was sampled, monotonic seconds."""
+        return self.at_s - self.ms / 1000
+
 
 @dataclass(frozen=True)
 class Noted:
