@@ -90,9 +90,12 @@ class Refused(NamedTuple):
 
 
 class Repeated(NamedTuple):
-    """The broker delivered a committed frame once more because our acknowledgement was lost."""
+    """The broker delivered a committed frame once more because our acknowledgement was lost.
 
-    frame: Frame
+    What was `heard` changes nothing again, but what the pile was told of it may be lost, too.
+    """
+
+    heard: Heard
 
 
 class Ahead(NamedTuple):
@@ -194,12 +197,6 @@ class Inbound:
         ]
         return self._with_relayed(conn, readings, batch)
 
-    def refused_alone(self, frame: Frame) -> Refused:
-        """A frame that cannot be handled, with its counter where even that can be read."""
-        [ahead] = self.open_ahead([frame])
-        counter = ahead.opened.counter if ahead is not None else None
-        return Refused(frame, Refusal.HANDLER_ERROR, counter)
-
     def first_uses(self, heard: Sequence[Heard]) -> dict[str, int]:
         """The piles heard under a secret they were offered and had not used before, with its epoch."""
         uses: dict[str, int] = {}
@@ -245,8 +242,9 @@ class Inbound:
         together: list[Reading] = []
         for reading in readings:
             together.append(reading)
-            if isinstance(reading, Heard) and _carried_child(reading) is not None:
-                together.append(self._read_relayed(conn, reading, batch))
+            carrier = reading.heard if isinstance(reading, Repeated) else reading
+            if isinstance(carrier, Heard) and _carried_child(carrier) is not None:
+                together.append(self._read_relayed(conn, carrier, batch))
         return together
 
     def _read_relayed(self, conn: Connection, carrier: Heard, batch: "_Batch") -> Reading:
@@ -285,8 +283,9 @@ class Inbound:
             opened = ready.opened if ready else self._open(conn, known, pile_id, frame)
         except ProtocolError as error:
             return Refused(frame, error.reason)
-        if (repeated := self._repeat(pile_id, opened, frame, batch)) is not None:
-            return repeated
+        repeats = self._repeats(pile_id, opened, frame, batch)
+        if isinstance(repeats, Refused):
+            return repeats
         try:
             message = ready.message if ready else codec.decode(Direction.UP, topic.message, opened.body)
         except ProtocolError as error:
@@ -294,10 +293,11 @@ class Inbound:
         if isinstance(message, UnknownMessage):
             return Refused(frame, Refusal.UNKNOWN_MESSAGE)
         metered = ready.metered if ready else None
-        return Heard(frame, pile_id, opened.epoch, opened.counter, message, self._waits, metered)
+        heard = Heard(frame, pile_id, opened.epoch, opened.counter, message, self._waits, metered)
+        return Repeated(heard) if repeats else heard
 
-    def _repeat(self, pile_id: str, opened: Opened, frame: Frame, batch: "_Batch") -> Reading | None:
-        """What becomes of a frame whose counter was used before, in this batch or a committed one."""
+    def _repeats(self, pile_id: str, opened: Opened, frame: Frame, batch: "_Batch") -> bool | Refused:
+        """Whether the broker delivers a frame of this batch or a committed one again; no other may use its counter."""
         boot, seq = opened.counter
         earlier = batch.setdefault((pile_id, opened.epoch, boot, seq), frame)
         if earlier is not frame:
@@ -305,10 +305,10 @@ class Inbound:
         elif self._window.seen(pile_id, epoch=opened.epoch, boot=boot, seq=seq):
             differs = self._window.differs(pile_id, epoch=opened.epoch, boot=boot, seq=seq, mark=_mark(frame))
         else:
-            return None
+            return False
         if differs:
             return Refused(frame, Refusal.COUNTER_REUSED, reuse=Reuse(pile_id, opened.epoch, opened.counter))
-        return Repeated(frame) if frame.redelivered else Refused(frame, Refusal.REPLAYED)
+        return frame.redelivered or Refused(frame, Refusal.REPLAYED)
 
     def _open(self, conn: Connection, known: KnownPile, pile_id: str, frame: Frame) -> Opened:
         """Raises ProtocolError. Keys are read when first needed, and again for an epoch that is not among them."""
@@ -335,8 +335,9 @@ def _standing_refusal(known: KnownPile | None, topic: Topic) -> Refusal | None:
 
 def _carried_child(reading: Reading) -> str | None:
     """The pile whose frame this one carries; None for any other reading."""
-    if isinstance(reading, Heard) and isinstance(reading.message, messages.RelayUp):
-        return reading.message.child
+    heard = reading.heard if isinstance(reading, Repeated) else reading
+    if isinstance(heard, Heard) and isinstance(heard.message, messages.RelayUp):
+        return heard.message.child
     return None
 
 

@@ -88,11 +88,15 @@ class Receipts:
 
 
 def _replies(pile_id: str, waiting: _Waiting) -> list[Reply]:
-    rows = waiting.rows
+    rows = sorted(waiting.rows, key=_counter)
     return [
         Reply(pile_id, _told(MeterReceipt(frames=tuple(rows[first : first + MAX_ROWS]))))
         for first in range(0, len(rows), MAX_ROWS)
     ]
+
+
+def _counter(row: FrameReceipt) -> Counter:
+    return Counter(row.boot, row.seq)
 
 
 def _told(receipt: MeterReceipt) -> Callable[[datetime], Message]:

@@ -233,7 +233,6 @@ class FrameResult(WireEnum):
     MISSING_FIELD = 3
     WRONG_TYPE = 4
     OUT_OF_RANGE = 5
-    HANDLER_ERROR = 6
 
 
 class AlarmKind(WireEnum):

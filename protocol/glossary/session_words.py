@@ -186,6 +186,5 @@ WORDS: Final[Mapping[type[WireEnum], Mapping[str, str]]] = {
         "MISSING_FIELD": "a field is missing; likewise",
         "WRONG_TYPE": "a field is of another type; likewise",
         "OUT_OF_RANGE": "a value is impossible; likewise",
-        "HANDLER_ERROR": "the platform's own fault, and it has kept the frame; likewise",
     },
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import cbor2
+import psycopg
 
 from gateway.hearing import Reply
 from gateway.outbox import RECEIPTS_PER_TURN
@@ -73,6 +74,24 @@ def test_a_frame_that_can_never_be_stored_is_told_of_with_its_reason_and_holds_u
         (pile.seq, FrameResult.OUT_OF_RANGE),
     ]
     assert laid_out.count("meter_frame") == 1
+
+
+def test_a_frame_that_fails_by_the_platforms_own_fault_gets_no_receipt_until_that_is_mended(
+    connect_pile: "ConnectPile", start_gateway: "StartGateway", laid_out: "Street", until: "Until", dsn: str
+) -> None:
+    start_gateway()
+    pile = connect_pile("YQ-01")
+    pile.boots()
+    first, second = kept(pile, 1), kept(pile, 2)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("ALTER TABLE meter_frame RENAME COLUMN sampled_at TO moved")
+        pile.say(first)
+        until(lambda: laid_out.refusals() == {"handler_error": 1})
+        conn.execute("ALTER TABLE meter_frame RENAME COLUMN moved TO sampled_at")
+    for frame in (second, first):
+        pile.say(frame)
+        assert rows_heard(pile, 1) == [FrameReceipt(pile.boot, pile.seq, FrameResult.STORED)]
+    assert laid_out.count("meter_frame") == 2
 
 
 def test_a_pile_that_asks_for_no_receipt_hears_none(

@@ -111,6 +111,15 @@ def test_before_the_end_everything_is_told() -> None:
     assert waiting.take_all() == []
 
 
+def test_rows_ascend_whatever_became_of_their_frames() -> None:
+    waiting = Receipts()
+    waiting.committed([heard(ReceiptWish.NOW, seq) for seq in range(150, 0, -1) if seq != 2])
+    waiting.refused([Refused(frame("p"), "out_of_range", Counter(3, 2))])
+    rows = told(waiting)["p"]
+    assert [row.seq for row in rows] == list(range(1, 151))
+    assert rows[1].result is FrameResult.OUT_OF_RANGE
+
+
 def test_many_frames_of_a_pile_fit_their_messages() -> None:
     waiting = Receipts()
     waiting.committed([heard(ReceiptWish.NOW, seq) for seq in range(1, 151)])
