@@ -246,14 +246,14 @@ class Writer:
         if stored.rekeyed:
             self._replies.rekeyed(stored.rekeyed)
         if stored.order is not None:
-            self._receipts.committed(stored.order.meter_frames)
+            self._receipts.committed([*stored.order.meter_frames, *stored.repeated])
         self._receipts.refused(stored.refused)
         self._replies.post(stored.replies)
         self._replies.post_receipts(self._receipts.take_due())
         self.health.batches += bool(stored.acknowledged)
         self.health.frames += len(stored.acknowledged)
         self.health.stored += len(stored.heard) - stored.refused_answered
-        self.health.repeated += stored.repeated
+        self.health.repeated += len(stored.repeated)
         self.health.refused.update(rejection.reason for rejection in stored.rejected)
         self._measure(stored)
 
@@ -267,7 +267,7 @@ class Writer:
             frames=len(stored.acknowledged),
             first_received_at=stored.acknowledged[0].received_at,
             sampled_ms=hearing.sampled_ms(order.meter_frames),
-            repeated=stored.repeated,
+            repeated=len(stored.repeated),
             refused=len(stored.rejected),
         )
         for heard in (*order.answers, *order.money, *order.reports):
@@ -309,7 +309,7 @@ class _Stored:
     """Frames that changed nothing; what was answered all the same is among the rejected alone."""
     replies: list[Reply] = field(default_factory=list[Reply])
     acknowledged: list[Frame] = field(default_factory=list[Frame])
-    repeated: int = 0
+    repeated: list[Heard] = field(default_factory=list[Heard])
     refused_answered: int = 0
     presence_written: bool = False
     rekeyed: dict[str, int] = field(default_factory=dict[str, int])
@@ -322,7 +322,7 @@ class _Stored:
             if isinstance(reading, Heard):
                 self.heard.append(reading)
             elif isinstance(reading, Repeated):
-                self.repeated += 1
+                self.repeated.append(reading.heard)
             else:
                 self.refused.append(reading)
                 self.rejected.append(reading.rejection)
