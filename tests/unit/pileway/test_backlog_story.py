@@ -17,7 +17,7 @@ def story(*sampled_and_stored: tuple[float, float], outage: bool = True) -> Stor
         lags=[Lag(stored_s, (stored_s - sampled_s) * 1000) for sampled_s, stored_s in sampled_and_stored],
         backlog=0,
         told=Told(),
-        verdict=Verdict(0, 0, 0, 0, 0, 0),
+        verdict=Verdict(sent=0, stored=0, samples=0, missing=0, strangers=0, different=0),
         refused=0,
         memory_mb=(0.0, 0.0),
         held_most=0,
