@@ -57,8 +57,10 @@ async def _say(charge: Charge, number: int, wish: ReceiptWish) -> FrameReceipt:
 
 
 async def _told(pile: Puppet, count: int) -> list[FrameReceipt]:
-    """So many rows of receipts."""
+    """So many rows of receipts, in ascending order each."""
     rows: list[FrameReceipt] = []
     while len(rows) < count:
-        rows += (await pile.hear(MeterReceipt)).frames
+        told = (await pile.hear(MeterReceipt)).frames
+        check_equal("the order of a receipt's rows", told, tuple(sorted(told)))
+        rows += told
     return rows
