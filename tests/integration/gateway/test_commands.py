@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from charging.session_states import SessionState
+from gateway import outbox
 from gateway.hearing import Reply
 from gateway.service import Gateway
 from protocol import messages, topics
@@ -211,6 +212,29 @@ def test_a_pile_that_is_offline_is_not_sent_commands(
     sent = laid_out.command_states()[0][1]
     _let_a_resend_pass(connect_pile, laid_out)
     assert laid_out.command_states()[0][1] == sent
+
+
+def test_a_command_whose_row_is_held_holds_up_nobody_and_is_sent_again_with_the_same_id(
+    connect_pile: "ConnectPile",
+    start_gateway: "StartGateway",
+    laid_out: "Street",
+    until: "Until",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox, "DUE_LIMIT", 1)
+    start_gateway()
+    pile, other = connect_pile("YQ-01"), connect_pile("YQ-02")
+    pile.boots()
+    laid_out.order("YQ-01")
+    with laid_out.pool.connection() as conn:
+        conn.execute("SELECT command_id FROM command FOR NO KEY UPDATE")
+        noted = laid_out.command_states()
+        first = pile.hears(messages.Start)
+        assert pile.hears(messages.Start) == first
+        other.say(messages.TimeRequest(at_ms=0))
+        other.hears(messages.Time)
+        assert laid_out.command_states() == noted
+    until(lambda: laid_out.command_states() != noted)
 
 
 def _boot_ack(sent_at: datetime) -> messages.BootAck:
