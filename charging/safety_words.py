@@ -75,11 +75,11 @@ def for_rider_called_off(kind: AlarmKind) -> Words:
 
 
 def for_rider_warned(kind: AlarmKind) -> Words:
-    """To a rider whose charge goes on."""
+    """To a rider whose charge goes on: words that stay true when it has ended, for they stay on the page."""
     rule = RULES[kind]
     return Words(
-        f"{rule.zh}预警：充电继续，工作人员已收到通知。",
-        f"Warning, {_lower(rule.en)}: charging goes on, and the operator has been told.",
+        f"{rule.zh}预警：充电未因此中断，工作人员已收到通知。",
+        f"Warning, {_lower(rule.en)}: it did not interrupt the charge, and the operator has been told.",
     )
 
 

@@ -91,7 +91,8 @@ def test_a_warning_informs_and_changes_nothing(stand: Stand) -> None:
     [told] = party_notices(stand)
     assert (told.kind, told.severity) == (NoticeKind.ALARM, Severity.WARNING)
     [rider] = rider_notices(stand, charge.session_id)
-    assert "charging goes on" in rider.words_en
+    assert "did not interrupt the charge" in rider.words_en
+    assert "充电未因此中断" in rider.words_zh
 
 
 def test_a_trip_that_is_over_by_itself_refuses_starts_only_while_it_lasts(stand: Stand) -> None:

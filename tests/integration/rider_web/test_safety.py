@@ -39,7 +39,7 @@ def test_a_warning_leaves_the_charge_alone(stand: StreetStand) -> None:
     alarm(stand, AlarmKind.LEAKAGE, level=AlarmLevel.WARN)
     view = stand.view(session_id, lang="en")
     assert view["phase"] == "charging"
-    assert view["notices"][0]["words"].startswith("Warning, leakage current: charging goes on")
+    assert view["notices"][0]["words"].startswith("Warning, leakage current: it did not interrupt the charge")
 
 
 @pytest.mark.parametrize(("kind", "other"), [(AlarmKind.SMOKE, "safety"), (AlarmKind.LEAKAGE, "free")])
