@@ -3,11 +3,17 @@
 What a command needs is imported when it runs, as in `pileway.cli`.
 """
 
-from typing import Annotated
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pileway.cli_set_up import HomeOption, expected_failures, load_settings, set_up_logs
+
+if TYPE_CHECKING:
+    from pileway.settings import Settings
 
 bench = typer.Typer(
     name="bench", help="Measure the platform on this machine, with parts of its own.", no_args_is_help=True
@@ -39,11 +45,9 @@ def bench_commands(
     rates = rate or (100, 1000)
     if min(rates) * seconds < 1:
         raise typer.BadParameter("--rate and --seconds must make one command at least")
-    settings = load_settings(home=home)
-    from pileway.bench import commands as bench_module
+    with _measuring(home) as settings:
+        from pileway.bench import commands as bench_module
 
-    set_up_logs("bench", quiet=True)
-    with expected_failures():
         bench_module.run(
             settings,
             rates=rates,
@@ -88,11 +92,9 @@ def bench_ingest(
     ways = list(dict.fromkeys(way or ("tls", "plain")))
     if not {"tls", "plain"}.issuperset(ways):
         raise typer.BadParameter("--way is tls or plain")
-    settings = load_settings(home=home)
-    from pileway.bench import ingest as bench_module
+    with _measuring(home) as settings:
+        from pileway.bench import ingest as bench_module
 
-    set_up_logs("bench", quiet=True)
-    with expected_failures():
         bench_module.run(
             settings,
             frames=frames,
@@ -123,11 +125,9 @@ def bench_survive(
     home: HomeOption = None,
 ) -> None:
     """Kill gateways, broker and database while piles send; then compare what is stored with what was sent."""
-    settings = load_settings(home=home)
-    from pileway.bench import survive as bench_module
+    with _measuring(home) as settings:
+        from pileway.bench import survive as bench_module
 
-    set_up_logs("bench", quiet=True)
-    with expected_failures():
         bench_module.run(
             settings,
             frames=frames,
@@ -160,11 +160,9 @@ def bench_backlog(
     home: HomeOption = None,
 ) -> None:
     """Many piles replay a day's frames at once, beside their frames of now; then compare what is stored."""
-    settings = load_settings(home=home)
-    from pileway.bench import backlog as bench_module
+    with _measuring(home) as settings:
+        from pileway.bench import backlog as bench_module
 
-    set_up_logs("bench", quiet=True)
-    with expected_failures():
         bench_module.run(
             settings,
             pile_count=piles,
@@ -192,11 +190,9 @@ def bench_live(
     """From a sample leaving its pile to the page that shows it, at many watched sessions."""
     if sessions % 10:
         raise typer.BadParameter("--sessions must be a multiple of 10")
-    settings = load_settings(home=home)
-    from pileway.bench import live as bench_module
+    with _measuring(home) as settings:
+        from pileway.bench import live as bench_module
 
-    set_up_logs("bench", quiet=True)
-    with expected_failures():
         bench_module.run(settings, session_count=sessions, rounds=rounds, every_s=every, as_json=as_json)
 
 
@@ -227,12 +223,19 @@ def bench_growth(
         _check_address(database_url)
     elif keep is not None:
         raise typer.BadParameter("--keep needs the server that keeps it: --database-url")
-    settings = load_settings(home=home)
-    from pileway.bench import growth as bench_module
+    with _measuring(home) as settings:
+        from pileway.bench import growth as bench_module
 
+        bench_module.run(settings, samples=samples, server_dsn=database_url, keep=keep, as_json=as_json)
+
+
+@contextmanager
+def _measuring(home: Path | None) -> Generator["Settings"]:
+    """The settings, with few logs. Raises PilewayError for what may well happen outside of us."""
+    settings = load_settings(home=home)
     set_up_logs("bench", quiet=True)
     with expected_failures():
-        bench_module.run(settings, samples=samples, server_dsn=database_url, keep=keep, as_json=as_json)
+        yield settings
 
 
 def _check_address(database_url: str) -> None:
