@@ -80,6 +80,7 @@ def test_an_answered_command_counts_as_sent_whether_its_sending_was_noted_or_not
     unanswered = slow.hears(messages.Start)
     until(lambda: laid_out.command_states() == [("done", 1), ("sent", 1)])
     slow.say(_answer(unanswered, StartResult.OK))
+    until(lambda: laid_out.command_states()[1][0] == "done")
     gateway.stop()
     assert laid_out.command_states() == [("done", 1), ("done", 1)]
 
