@@ -38,7 +38,7 @@ async def kept_frames_wait(pile: Pile) -> None:
     _, begun = await pile.wire.hear_frame(MeterFrame, _is_kept, after=after)
     await asyncio.sleep(_LOOK_S)
     first = pile.wire.each(MeterFrame, _is_kept, after=after)
-    _at_most_a_burst({frame.sampled_at_ms for frame, _ in first})
+    _at_most_a_burst([frame.sampled_at_ms for frame, _ in first])
     told_s, after = time.monotonic(), pile.mark
     for _, heard in first:
         if heard.opened is not None:
@@ -53,7 +53,7 @@ async def kept_frames_wait(pile: Pile) -> None:
     again = _said_again(pile, after=after)
     assert again is not None
     (frame, late), before = again
-    check_equal("the instant of the frame that is said again", frame.sampled_at_ms, min(before))
+    check_equal("the instant of the frame that is said again", frame.sampled_at_ms, before[0])
     waited_s = late.at_s - told_s
     check(waited_s > 0.8 * _WAIT_S, f"{waited_s:.1f} s after the last receipt a frame was said again")
 
@@ -128,18 +128,18 @@ async def _heard_and_told(pile: Pile, *, after: int = 0) -> set[int]:
     return instants
 
 
-def _said_again(pile: Pile, *, after: int) -> tuple[tuple[MeterFrame, Heard], set[int]] | None:
+def _said_again(pile: Pile, *, after: int) -> tuple[tuple[MeterFrame, Heard], list[int]] | None:
     """The first kept frame that was said twice, and the instants said before it. Raises Failed if those are many."""
-    before: set[int] = set()
+    before: list[int] = []
     for frame, heard in pile.wire.each(MeterFrame, _is_kept, after=after):
         if frame.sampled_at_ms in before:
             return (frame, heard), before
-        before.add(frame.sampled_at_ms)
+        before.append(frame.sampled_at_ms)
         _at_most_a_burst(before)
     return None
 
 
-def _at_most_a_burst(instants: set[int]) -> None:
+def _at_most_a_burst(instants: list[int]) -> None:
     check(
         len(instants) <= _BURST,
         f"{len(instants)} kept frames were said without a receipt, more than {_BURST}",

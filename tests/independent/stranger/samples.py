@@ -30,9 +30,12 @@ class Samples:
         """Instants of the receipt that was thrown away."""
         self._say = say
         self._kept: dict[int, Body] = {}
-        self._live: dict[Counter, tuple[Body, float]] = {}
+        self._live: dict[Counter, Body] = {}
         self._burst: dict[Counter, Body] = {}
         self._told: set[int] = set()
+        self._vain: dict[int, int] = {}
+        self._said_s: dict[int, float] = {}
+        self._unheard = False
         self._burst_size = 0
         self._burst_s = self._next_s = self._quiet_s = 0.0
         self._wait_s = FIRST_WAIT_S
@@ -45,58 +48,74 @@ class Samples:
     def add(self, body: Body) -> None:
         """A frame of now."""
         self.made += 1
-        if len(self._live) < LIVE_MAX:
-            self._live[self._say("meter", body | {4: LATER})] = body, time.monotonic()
+        if len(self._live) < LIVE_MAX and not self._unheard:
+            self._live[self._say("meter", body | {4: LATER})] = body
+            self._said_s[body[1]] = time.monotonic()
         else:
             self._kept[body[1]] = body
 
     def link_lost(self) -> None:
         """Whatever is open counts as kept."""
-        self._keep_again(lambda _counter: True)
-        self._next_s, self._wait_s = 0.0, FIRST_WAIT_S
+        self._keep_again([*self._live, *self._burst])
+        self._next_s, self._wait_s, self._unheard = 0.0, FIRST_WAIT_S, False
 
     def say_due(self) -> None:
-        """A burst of kept ones, or the oldest of one that has heard nothing for long."""
+        """A burst of kept ones; a single one if nothing was heard of the last for long."""
         now_s = time.monotonic()
-        stale = {counter for counter, (_, said_s) in self._live.items() if now_s > said_s + LIVE_WAIT_S}
-        self._keep_again(lambda counter: counter in stale)
+        stale = [one for one, body in self._live.items() if now_s > self._said_s[body[1]] + LIVE_WAIT_S]
+        self._unheard = self._unheard or bool(stale)
+        self._keep_again(stale)
         if not self._burst and now_s >= self._next_s:
-            self._burst_s, self._burst_size = now_s, min(BURST, len(self._kept))
-            for instant in sorted(self._kept)[:BURST]:
+            instants = self._ready(now_s)[:BURST]
+            self._burst_s, self._burst_size = now_s, len(instants)
+            for instant in instants:
                 self._say_kept(self._kept.pop(instant))
         elif self._burst and now_s >= self._quiet_s + self._wait_s:
-            self._wait_s = min(LONGEST_WAIT_S, 2 * self._wait_s)
-            self._say_kept(self._burst.pop(min(self._burst, key=lambda counter: self._burst[counter][1])))
+            longest_open, body = next(iter(self._burst.items()))
+            in_vain = self._wait_s > FIRST_WAIT_S or body[1] in self._vain
+            self._wait_s, self._quiet_s = min(LONGEST_WAIT_S, 2 * self._wait_s), now_s
+            self._keep_again([longest_open], in_vain=in_vain)
+            for instant in self._ready(now_s)[:1] if in_vain else [body[1]]:
+                self._say_kept(self._kept.pop(instant))
 
     def hear(self, receipt: Body) -> None:
         """Forget what the platform has; what was said before that and is still open got lost."""
         told = {(boot, seq): result for boot, seq, result in receipt[1]}
         if not self.missed:
-            self.missed = {body[1] for counter in told if (body := self._open(counter)) is not None}
+            said = self._live | self._burst
+            self.missed = {said[counter][1] for counter in told if counter in said}
             return
         for counter, result in told.items():
-            body = self._open(counter)
-            self._live.pop(counter, None)
-            self._burst.pop(counter, None)
+            body = self._live.pop(counter, None) or self._burst.pop(counter, None)
             if body is not None:
                 self._told.add(body[1])
                 self.refused += result != STORED
-        self._keep_again(lambda counter: counter < max(told))
-        self._quiet_s, self._wait_s = time.monotonic(), FIRST_WAIT_S
+        vain = [counter for counter in (*self._live, *self._burst) if counter < max(told)]
+        self._keep_again(vain, in_vain=True)
+        self._quiet_s, self._wait_s, self._unheard = time.monotonic(), FIRST_WAIT_S, False
         if self._burst_size and not self._burst:
             took_s = min(LONGEST_CALM_S, CALM * (self._quiet_s - self._burst_s))
             self._next_s = self._burst_s + max(took_s, self._burst_size / FRAMES_PER_S)
             self._burst_size = 0
 
-    def _open(self, counter: Counter) -> Body | None:
-        return self._live[counter][0] if counter in self._live else self._burst.get(counter)
+    def _ready(self, now_s: float) -> list[int]:
+        """Kept instants that may be said: oldest first, those said in vain behind them and after their time."""
+        due_s = {
+            instant: self._said_s[instant] + min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (times - 1))
+            for instant, times in self._vain.items()
+            if instant in self._kept
+        }
+        again = sorted((instant for instant in due_s if due_s[instant] <= now_s), key=due_s.__getitem__)
+        return sorted(self._kept.keys() - due_s.keys()) + again
 
     def _say_kept(self, body: Body) -> None:
         self._burst[self._say("meter", body | {4: NOW})] = body
-        self._quiet_s = time.monotonic()
+        self._quiet_s = self._said_s[body[1]] = time.monotonic()
 
-    def _keep_again(self, which: Callable[[Counter], bool]) -> None:
-        for counter in filter(which, [*self._live, *self._burst]):
-            body = self._live.pop(counter)[0] if counter in self._live else self._burst.pop(counter)
+    def _keep_again(self, counters: list[Counter], *, in_vain: bool = False) -> None:
+        for counter in counters:
+            body = self._live.pop(counter, None) or self._burst.pop(counter)
             self._kept[body[1]] = body
+            if in_vain:
+                self._vain[body[1]] = self._vain.get(body[1], 0) + 1
             self.said_again += 1
