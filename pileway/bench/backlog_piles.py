@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from device_sim.sample_queue import Leaving, SampleQueue
 from pileway import logs
 from pileway.bench.clients import Access
 from pileway.bench.meter_fleet import BOOT, EPOCH, Fleet
-from pileway.bench.packets import RECEIVE_BYTES, Packets
+from pileway.bench.pile_link import PileLink
 from pileway.bench.side_by_side import first_ends
 from protocol import codec, frames, topics
 from protocol.envelope import Counter, Opener, Sealer
@@ -98,29 +98,6 @@ async def _run(crowd: Crowd, pipe: Pipe) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@dataclass
-class _Link:
-    """One connection, and the counters of the frames that the broker has not taken, by packet id."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    open: dict[int, Counter] = field(default_factory=dict[int, Counter])
-    packet_id: int = 0
-    packets: Packets = field(default_factory=Packets)
-
-    async def next_packet(self) -> mqtt5.Packet:
-        while (packet := self.packets.next()) is None:
-            received = await self.reader.read(RECEIVE_BYTES)
-            if not received:
-                raise ConnectionResetError("the broker is gone")
-            self.packets.add(received)
-        return packet
-
-    def next_id(self) -> int:
-        self.packet_id = self.packet_id % 65_535 + 1
-        return self.packet_id
-
-
 class _Pile:
     def __init__(self, crowd: Crowd, place: int, told: Told, slots: asyncio.Semaphore) -> None:
         pile = crowd.fleet.piles[place]
@@ -141,7 +118,7 @@ class _Pile:
         self._backlog: Sequence[int] = before
         self._queue: SampleQueue[int] = SampleQueue()
         self._end_ms: float = float("inf")
-        self._link: _Link | None = None
+        self._link: PileLink[Counter] | None = None
         self._wake = asyncio.Event()
         self._seq = 1
 
@@ -182,28 +159,17 @@ class _Pile:
                     self._told.lost_links += 1
             await asyncio.sleep(RETRY_S * (0.5 + random.random()))  # noqa: S311 - jitter
 
-    async def _connect(self) -> _Link:
-        reader, writer = await asyncio.open_connection(
-            self._address.hostname, self._address.port, ssl=self._trust
-        )
-        link = _Link(reader, writer)
-        hello = mqtt5.ConnectPacket(self._pile_id, clean_start=True, keep_alive=KEEPALIVE_S)
+    async def _connect(self) -> PileLink[Counter]:
         shard = topics.shard_of(self._pile_id)
         down = mqtt5.TopicFilter(
             topics.subscription(Direction.DOWN, shard=shard, pile_id=self._pile_id),
             max_qos=mqtt5.QoS.AT_LEAST_ONCE,
         )
-        writer.write(hello.write() + mqtt5.SubscribePacket(link.next_id(), [down]).write())
-        answer = await link.next_packet()
-        if (
-            not isinstance(answer, mqtt5.ConnAckPacket)
-            or answer.reason_code != mqtt5.ConnAckReasonCode.SUCCESS
-        ):
-            writer.transport.abort()
-            raise ConnectionRefusedError("the broker does not want this pile")
-        return link
+        return await PileLink[Counter].connect(
+            self._pile_id, self._address, self._trust, keepalive_s=KEEPALIVE_S, down=down
+        )
 
-    async def _hear(self, link: _Link) -> None:
+    async def _hear(self, link: PileLink[Counter]) -> None:
         while True:
             packet = await link.next_packet()
             if isinstance(packet, mqtt5.PubAckPacket):
@@ -224,7 +190,7 @@ class _Pile:
         self._told.receipted += len(self._queue.receipted(counters, real_s=time.monotonic()))
         self._wake.set()
 
-    async def _talk(self, link: _Link) -> None:
+    async def _talk(self, link: PileLink[Counter]) -> None:
         while True:
             self._wake.clear()
             self._make_due()
@@ -235,7 +201,7 @@ class _Pile:
                 async with asyncio.timeout(self._pause_s()):
                     await self._wake.wait()
 
-    async def _stay(self, link: _Link) -> None:
+    async def _stay(self, link: PileLink[Counter]) -> None:
         while True:
             await asyncio.sleep(KEEPALIVE_S / 2)
             link.writer.write(mqtt5.PingReqPacket().write())
@@ -253,7 +219,7 @@ class _Pile:
         queue_s = KEEPALIVE_S if due_s is None else due_s - time.monotonic()
         return max(0.001, min(live_s, queue_s))
 
-    def _say(self, link: _Link, leaving: Leaving[int]) -> None:
+    def _say(self, link: PileLink[Counter], leaving: Leaving[int]) -> None:
         self._seq += 1
         counter = Counter(BOOT, self._seq)
         message = replace(self._fleet.message(leaving.kept.frame), receipt=leaving.wish)

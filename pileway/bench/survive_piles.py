@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ import mqtt5
 from pileway import logs
 from pileway.bench.clients import Access
 from pileway.bench.meter_fleet import BOOT, EPOCH, Fleet
-from pileway.bench.packets import RECEIVE_BYTES, Packets
+from pileway.bench.pile_link import PileLink
 from pileway.bench.side_by_side import first_ends
 from protocol import frames
 from protocol.envelope import Counter, Sealer
@@ -98,25 +98,6 @@ async def _run(journey: Journey, pipe: Pipe) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@dataclass
-class _Link:
-    """One connection, and the frames on it that the broker has not taken."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    open: dict[int, int] = field(default_factory=dict[int, int])
-    packet_id: int = 0
-    packets: Packets = field(default_factory=Packets)
-
-    async def next_packet(self) -> mqtt5.Packet:
-        while (packet := self.packets.next()) is None:
-            received = await self.reader.read(RECEIVE_BYTES)
-            if not received:
-                raise ConnectionResetError("the broker is gone")
-            self.packets.add(received)
-        return packet
-
-
 class _Pile:
     def __init__(self, journey: Journey, place: int, told: Told) -> None:
         pile = journey.fleet.piles[place]
@@ -128,7 +109,7 @@ class _Pile:
         self._fresh = deque(self._in_some_order(range(place, journey.frames, len(journey.fleet.piles))))
         self._again: deque[int] = deque()
         self._kept: deque[tuple[float, int]] = deque()
-        self._link: _Link | None = None
+        self._link: PileLink[int] | None = None
         self._trust = journey.access[place].trust()
         self._address = urlsplit(journey.access[place].broker_url)
         self._seq = 1
@@ -155,22 +136,10 @@ class _Pile:
                     self._lost(link)
             await asyncio.sleep(RETRY_S * (0.5 + self._random.random()))
 
-    async def _connect(self) -> _Link:
-        reader, writer = await asyncio.open_connection(
-            self._address.hostname, self._address.port, ssl=self._trust
-        )
-        link = _Link(reader, writer)
-        writer.write(mqtt5.ConnectPacket(self._pile_id, clean_start=True, keep_alive=KEEPALIVE_S).write())
-        answer = await link.next_packet()
-        if (
-            not isinstance(answer, mqtt5.ConnAckPacket)
-            or answer.reason_code != mqtt5.ConnAckReasonCode.SUCCESS
-        ):
-            writer.transport.abort()
-            raise ConnectionRefusedError("the broker does not want this pile")
-        return link
+    async def _connect(self) -> PileLink[int]:
+        return await PileLink[int].connect(self._pile_id, self._address, self._trust, keepalive_s=KEEPALIVE_S)
 
-    async def _hear(self, link: _Link) -> None:
+    async def _hear(self, link: PileLink[int]) -> None:
         while True:
             packet = await link.next_packet()
             if not isinstance(packet, mqtt5.PubAckPacket):
@@ -184,7 +153,7 @@ class _Pile:
                 self._told.unheard += 1
                 self._again.append(number)
 
-    async def _talk(self, link: _Link) -> None:
+    async def _talk(self, link: PileLink[int]) -> None:
         allowance = self._random.random()
         quiet_since_s = time.monotonic()
         while True:
@@ -208,7 +177,7 @@ class _Pile:
             await asyncio.sleep(self._random.expovariate(1 / self._journey.cut_every_s))
             cut = bool(self._fresh)
 
-    def _say(self, link: _Link, number: int) -> None:
+    def _say(self, link: PileLink[int], number: int) -> None:
         fate = self._random.random()
         packet = self._packet(link, number)
         link.writer.write(packet)
@@ -219,7 +188,7 @@ class _Pile:
             self._again.append(number)
             self._told.doubled += 1
 
-    def _packet(self, link: _Link, number: int) -> bytes:
+    def _packet(self, link: PileLink[int], number: int) -> bytes:
         self._seq += 1
         self._told.said += 1
         frame = frames.seal(
@@ -228,10 +197,10 @@ class _Pile:
             pile_id=self._pile_id,
             counter=Counter(BOOT, self._seq),
         )
-        link.packet_id = link.packet_id % 65_535 + 1
-        link.open[link.packet_id] = number
+        packet_id = link.next_id()
+        link.open[packet_id] = number
         return mqtt5.PublishPacket(
-            frame.topic, frame.payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=link.packet_id
+            frame.topic, frame.payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=packet_id
         ).write()
 
     def _keep(self, number: int) -> None:
@@ -241,7 +210,7 @@ class _Pile:
         while self._kept[0][0] < now_s - self._journey.kept_s:
             self._kept.popleft()
 
-    def _lost(self, link: _Link) -> None:
+    def _lost(self, link: PileLink[int]) -> None:
         """What the broker may have forgotten goes out again."""
         since_s = time.monotonic() - self._journey.kept_s
         doubtful = [number for at_s, number in self._kept if at_s >= since_s]
